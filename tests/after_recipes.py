@@ -1,5 +1,5 @@
 """
-Check what follows from the rows that the recipes add, in a copy of the tree that has them.
+Check everything derived from tables, in a copy of the tree with the recipes' rows.
 
 tests/test_recipes.py runs it there as `python -m tests.after_recipes CONNECTION_STRING`.
 """

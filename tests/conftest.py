@@ -72,7 +72,7 @@ def storage(settings: Settings) -> Storage:
 
 @pytest.fixture
 def start_bridge(settings: Settings) -> Callable[..., Bridge]:
-    """Start what a new process would have: nothing remembered, the same storage."""
+    """Start the bridge of a new process: the same storage, nothing in memory."""
 
     def start(pbx: Any = None) -> Bridge:
         storage = Storage(settings.storage)

@@ -1,4 +1,4 @@
-"""A definition as one reads it: with every named schema in the place of the references to it."""
+"""A definition with every reference replaced by its schema."""
 
 from __future__ import annotations
 

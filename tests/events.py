@@ -1,4 +1,4 @@
-"""Events as they come off the queue, for tests of what becomes of them."""
+"""Events as messages of the queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Growth of the time that a function takes with the length of its text."""
+"""Measure how the time of a function grows with the length of its text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 SMALL, LARGE = 5_000, 40_000
-# Eight times the text takes eight times as long; where each character costs a look at all others, 64 times.
+# Eight times the text takes eight times as long in linear time, and 64 times in quadratic time.
 LINEAR = 24
 _TOO_SHORT_TO_TELL = 0.005
 

@@ -1,4 +1,4 @@
-"""Ten years of history in all tables, written with their old times, for tests of what goes and what stays."""
+"""Ten years of history in all tables, with rows that retention deletes and rows that it keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST = datetime(2016, 1, 15, 12, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, 3, tzinfo=UTC)
 TEN_YEARS = 120
 ITEMS = (("call_history", "callID"), ("call_records", "recordingID"), ("voicemails", "voicemailID"))
-# What is not history, and what the tables hold for themselves.
+# Tables without history.
 CURRENT = {"board", "checkpoints", "webhooks", "budget", "subscriptions", "forgotten"}
 
 
@@ -45,7 +45,7 @@ def happened(number: int) -> ReceivedEvent:
 
 
 def fill(storage: Storage, numbers: range) -> None:
-    """A row or more a month in every table of history, written with its old time, and what is current beside it."""
+    """Write one or more rows a month into every table of history, with their old times, and rows of current data."""
     storage.ready()
     made: dict[tuple[str, str], list[dict[str, Any]]] = {}
 

@@ -1,4 +1,4 @@
-"""Messages on their way to a queue, with their delays, which nobody can read from the queue."""
+"""Messages on their way to a queue with their delays, which the queue does not show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEXT = re.compile(rb"<MessageText>([^<]*)</MessageText>")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One message: its queue, what it says, and the seconds until it is seen."""
+    """A sent message: its queue, its content, and the seconds until it is visible."""
 
     queue: str
     message: dict[str, Any]
@@ -33,7 +33,7 @@ class Sent:
 
 
 class Outbox(HTTPAdapter):
-    """Notes what is put on queues."""
+    """Records the messages that are put on queues."""
 
     def __init__(self) -> None:
         super().__init__(pool_maxsize=32)
@@ -57,7 +57,7 @@ class Outbox(HTTPAdapter):
 
 
 def outbox(storage: Storage) -> Outbox:
-    """Watch what this storage sends from now on."""
+    """Record the messages that this storage sends from now on."""
     adapter = Outbox()
     storage._session.mount("http://", adapter)
     return adapter

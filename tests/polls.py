@@ -1,4 +1,4 @@
-"""A bridge on a simulated PBX, and what a test asks of the pipeline behind the pollers."""
+"""A bridge on a simulated PBX, and helpers that run and read the pipeline behind its polls."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CONTACTS = resource("contacts")
 
 
 class NoBudget(Budget):
-    """Hands out calls without end and without storage, so that a test counts only what it asks about."""
+    """Allows all calls without storage, so that a test counts only its own requests."""
 
     def take(self, lane: str, *, until: float | None = None) -> None:
         """Return at once."""
 
 
 def bridge_to(simulator: Simulator, settings: Settings, **changes: Any) -> Bridge:
-    """Return the bridge of a new process: nothing remembered, the same storage, a PBX that waits for nobody."""
+    """Return the bridge of a new process: the same storage, nothing in memory, and no pauses of the PBX's client."""
     settings = replace(settings, pbx_base_url=simulator.base_url, pbx_api_key=simulator.api_key, **changes)
     storage = Storage(settings.storage)
     budget = NoBudget(storage, "unlimited")
@@ -40,7 +40,7 @@ def bridge_to(simulator: Simulator, settings: Settings, **changes: Any) -> Bridg
 
 
 def queued(storage: Storage) -> list[dict[str, Any]]:
-    """The messages on queue `events`, taken off it."""
+    """Receive and delete the messages on queue `events`."""
     client, found = storage.queue("events"), []
     for message in client.receive_messages(messages_per_page=32):
         found.append(read(storage, message.content.encode()))
@@ -49,7 +49,7 @@ def queued(storage: Storage) -> list[dict[str, Any]]:
 
 
 def run_pipeline(bridge: Bridge) -> list[dict[str, Any]]:
-    """Process what is queued; the messages."""
+    """Process the messages on queue `events` and return them."""
     found = queued(bridge.storage)
     for message in found:
         process(bridge, message)
@@ -70,12 +70,12 @@ _IDS = {row.id_field for row in RESOURCES}
 
 
 def stored_ids(storage: Storage, name: str) -> list[int]:
-    """The ids of the stored rows."""
+    """Return the ids of the stored rows."""
     rows = storage.table(TABLE).query_entities(f"PartitionKey eq '{name}' and RowKey lt ':'")
     return sorted(row["id"].value for row in rows if not row["removed"])
 
 
 def arrived_ids(storage: Storage, name: str) -> list[int]:
-    """The ids in the arrival rows: one that stands there twice was stored twice."""
+    """Return the ids in the arrival rows; an id that was stored twice is there twice."""
     rows = storage.table(TABLE).query_entities(f"PartitionKey eq '{name}' and RowKey ge 'a' and RowKey lt 'b'")
     return sorted(number for row in rows for number in json.loads(row["ids"]))

@@ -1,4 +1,4 @@
-"""A server that answers byte for byte, as slowly and as wrongly as a test wants."""
+"""A server that sends chosen bytes at a chosen pace."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def fixed(*parts: bytes) -> Answer:
 
 
 def dripping(begin: bytes, pause: float) -> Answer:
-    """An answer that begins so, and goes on with a byte after each pause until the other side has had enough."""
+    """Return an answer that begins so and sends a byte after each pause, until the connection is closed."""
 
     def answer(server: RawServer, send: Callable[[bytes], None]) -> None:
         send(begin)

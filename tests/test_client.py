@@ -1,4 +1,4 @@
-"""A typed client is generated from the definition, compiled strictly, and does its work through it."""
+"""A typed client is generated from the definition, compiles strictly, and works."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(*command: str, cwd: pathlib.Path) -> str:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A directory with the program, compiled against what was generated."""
+    """Return a directory with the program, compiled with the generated client."""
     directory = tmp_path_factory.mktemp("generated")
     (directory / "node_modules").symlink_to(MODULES)
     (directory / "package.json").write_text('{"type": "module"}')

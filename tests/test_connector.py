@@ -1,4 +1,4 @@
-"""The connector's files are what the app serves, and what the documentation says of deliveries works."""
+"""The connector's files match the app, and the documentation's code for deliveries works."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_icon_is_a_png_on_a_colour_of_its_own() -> None:
 
 @pytest.fixture(scope="module")
 def is_genuine() -> Callable[..., bool]:
-    """The function that the documentation gives to a subscriber."""
+    """Return the documentation's function for subscribers."""
     (source,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
     names: dict[str, Any] = {}
     exec(source, names)
@@ -80,7 +80,7 @@ def signed(body: bytes, *, secret: str = SECRET, sent: int | None = None, id: st
     return {"webhook-id": id, "webhook-timestamp": str(stamp), "webhook-signature": signature}
 
 
-def test_the_documented_verification_accepts_what_is_ours(is_genuine: Callable[..., bool]) -> None:
+def test_the_documented_verification_accepts_our_signatures(is_genuine: Callable[..., bool]) -> None:
     headers = signed(b'{"type":"Event"}')
     assert is_genuine(headers, b'{"type":"Event"}', SECRET)
     rotating = headers | {"webhook-signature": "v1,b3RoZXI= " + headers["webhook-signature"]}
@@ -117,7 +117,7 @@ def test_every_block_of_json_in_the_documentation_is_json() -> None:
 
 def test_the_documentation_s_paths_are_the_app_s() -> None:
     paths = set(definition("https", HOST)["paths"])
-    # What a flow fills in is cut off here, and audio is for no definition.
+    # Placeholders are cut off, and audio has no definition.
     others = [one.route.removeprefix("v2") for one in functions() if one.route.startswith("v2/")]
     for path in re.findall(r"https://<app>/api/v2(/[\w/]+)", DOCUMENT):
         known = path in paths or re.sub(r"/\w+$", "/{webhook_id}", path) in paths

@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 METHODS = ("GET", "POST", "DELETE")
 TEXTS = ("", ".bicep", ".bicepparam", ".example", ".in", ".json", ".kql", ".py", ".sh", ".toml", ".ts", ".yml")
-# Of flows, GitHub and Azure.
+# Names in flows, GitHub and Azure.
 FOREIGN = {"pbxKey", "sub_claim_prefix", "whatIf"}
 _SPANS = re.compile(r"`([^`\n]+)`")
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _PATH = re.compile(r"(?:shared|functions|dev|infra|tests|docs|connector)/[\w./-]*")
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 _ROUTE = re.compile(rf"(?:({'|'.join(METHODS)}) )?(/api/[\w{{}}/.-]*)")
-# No plain word: with a capital or an underscore inside.
+# A name has a capital or an underscore inside.
 _NAME = re.compile(r"(?<![\w-])(?=\w*[a-z0-9][A-Z_]|[A-Z]+_)[A-Za-z]\w*(?![\w-])")
 _PLACEHOLDER = re.compile(r"\{[\w-]+\}")
 _SHELL = re.compile(r"^( *)```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -40,7 +40,7 @@ BLOCKS = [
     for page in PAGES
     for indent, block in _SHELL.findall((ROOT / page).read_text())
 ]
-# Commands begin a line, or stand in $( ); those of a continued line belong to the one before.
+# A command begins a line, or is inside $( ); a continued line belongs to the line before.
 _COMMAND = re.compile(r"(?:^|\$\(|&& |\| )\s*([a-z.][\w./-]*)(?=\s) ?((?:\\\n|[^\n])*)", re.MULTILINE)
 COMMANDS = [(name, rest) for _, block in BLOCKS for name, rest in _COMMAND.findall(block)]
 # They need an account, or change this machine: tests/infra/test_docs.py has stand-ins for them.
@@ -85,7 +85,7 @@ def test_every_route_in_a_page_is_served(page: str) -> None:
         method, path = found.groups()
         asked = _PLACEHOLDER.sub("0", path.replace("{Event}", "CallStarted"))
         served = any(first_match(hosted(), one, asked) for one in ([method] if method else METHODS))
-        # What no method stands before may be where several routes begin.
+        # Without a method, a path may be the beginning of routes.
         assert served or (not method and any(route.startswith(f"{path.rstrip('/')}/") for route in begins)), span
 
 

@@ -1,4 +1,4 @@
-"""The query of docs/excel.md, as it stands there: its address, parameters and header bring a workbook."""
+"""The query of docs/excel.md: its address, parameters and header return a workbook."""
 
 from __future__ import annotations
 

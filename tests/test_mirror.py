@@ -1,4 +1,4 @@
-"""Each module has a test of its name in the same place, or a line with the test that goes through it."""
+"""Each module has a test of its name in the same place, or a row with the test that covers it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODULES = sorted(
     if path.name != "__init__.py"
 )
 TESTS = {path.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
-# Modules that are parts of another one's work, and the test that goes through them.
+# Modules that are covered by the test of another module.
 COVERED: Mapping[str, str] = {
     "shared/api/envelopes.py": "shared/api/test_actions.py",
     "shared/api/subscribe.py": "functions/test_subscriptions.py",
@@ -42,7 +42,7 @@ def test_every_module_has_its_test(module: str) -> None:
     assert own(module) or COVERED.get(module) in TESTS, f"write tests/{module} or add a line to COVERED"
 
 
-def test_no_line_is_left_over() -> None:
+def test_every_row_is_needed() -> None:
     assert not [module for module in COVERED if module not in MODULES or own(module)]
     assert not OF_ROOMS - TESTS
 

@@ -1,4 +1,4 @@
-"""Each table has one owner: nobody else has its client, so whoever wants something of it asks the owner."""
+"""Each table has one owner: no other module has a client for it."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ OWNERS = {
     "forgotten": "shared.people",
     "privacy": "shared.privacy.jobs",
 }
-# Those that are given a table's name by its owner, and what goes through every table for one person.
+# The module that makes clients, and the module that searches every table for one person.
 GIVEN = {
     "shared.storage.account",
     "shared.privacy.holdings",
 }
 
-# The SDK's calls for one row: what a lost answer means is known to `rows` alone.
+# The SDK's calls for one row; only `rows` handles their lost answers.
 SINGLE = {"get_entity", "create_entity", "update_entity", "upsert_entity", "delete_entity"}
 
 
 def clients(source: str) -> Iterator[ast.expr]:
-    """Yield the name of the table, wherever a client of one is asked for."""
+    """Yield the argument of each call that makes a table's client."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "table":
             yield from (node.args or [keyword.value for keyword in node.keywords])[:1]
 
 
 def table_of(module: str, name: ast.expr) -> str:
-    """Return the table that a module means; anything but a constant's name or a literal is unknown."""
+    """Return the table of an argument in a module; only literals and names of constants are known."""
     if isinstance(name, ast.Constant):
         return str(name.value)
     path = ast.unparse(name).split(".")

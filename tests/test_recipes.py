@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md hold: followed in a copy of the tree, they are all that it takes."""
+"""The recipes of CONTRIBUTING.md are complete: they are followed in a copy of the tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSTALLED = (".venv", "node_modules")
 LEFT_OUT = shutil.ignore_patterns(*INSTALLED, ".*cache", "__pycache__", ".git", ".azurite", "local.settings.json")
 _SECTION = re.compile(r"^## (Add an? \w+)\n\n((?:\d\. .*\n|   .*\n)+)", re.MULTILINE)
 SECTIONS = dict(_SECTION.findall((ROOT / "CONTRIBUTING.md").read_text()))
-# Tests of what is derived from the tables, and of lists beside them.
+# Tests of everything derived from the tables, and of lists beside them.
 DERIVED = (
     "tests/test_parity.py",
     "tests/test_connector.py::test_the_connector_s_definition_is_what_the_app_serves",
@@ -52,7 +52,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(copy: Path, *arguments: str) -> str:
-    """Run Python there, and return what it printed."""
+    """Run Python in the copy and return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, *arguments],

@@ -1,4 +1,4 @@
-"""Numbers and charts over rows of calls: an odd day's hours, shares, and who was called back."""
+"""Figures and charts of calls: hours of a clock change, shares, and times until a call back."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def call(started: str, outcome: str, number: str = CALLER, direction: str = "in"
     ("day", "count", "twice"),
     [(date(2026, 3, 28), 24, []), (date(2026, 3, 29), 23, []), (date(2026, 10, 25), 25, ["03 EEST", "03 EET"])],
 )
-def test_a_day_has_the_hours_that_it_has(day: date, count: int, twice: list[str]) -> None:
+def test_a_day_has_its_23_to_25_hours(day: date, count: int, twice: list[str]) -> None:
     labels = [label for label, _ in today.by_hour([], day, RIGA)]
     assert len(labels) == len(set(labels)) == count
     assert [label for label in labels if " " in label] == twice
     assert ("03" in labels) == (count == 24)
 
 
-def test_the_hour_that_comes_twice_is_two_hours() -> None:
+def test_a_repeated_hour_is_two_hours() -> None:
     found = [call("2026-10-25T00:30:00Z", "answered"), call("2026-10-25T01:30:00Z", "missed")]
     hours = today.by_hour(found, date(2026, 10, 25), RIGA)
     assert {label: dict(counts) for label, counts in hours if counts} == {

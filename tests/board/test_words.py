@@ -1,4 +1,4 @@
-"""Every text of the page is said in Latvian, too, with the same blanks to fill."""
+"""Every text of the page has a Latvian translation with the same placeholders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def texts() -> set[Any]:
     return {message for _, _, message, _, _ in found} | set(SENTENCES.values())
 
 
-def test_every_text_is_translated_and_none_is_left_over() -> None:
+def test_every_text_is_translated_and_every_translation_is_used() -> None:
     with (BOARD / "translations" / "lv.po").open("rb") as file:
         catalogue = read_po(file, locale="lv")
     known = {message.id: message.string for message in catalogue if message.id}

@@ -66,7 +66,7 @@ class App:
 
 @dataclass
 class Reader:
-    """A signed-in browser tab, and what its console said."""
+    """A signed-in browser tab, with the messages of its console."""
 
     page: Page
     app: App
@@ -154,7 +154,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def sign_in(browser: Browser, app: App) -> Iterator[Callable[..., Reader]]:
-    """Open a tab in a language, a theme and a width, and sign in; what its console says is an error."""
+    """Open a tab in a language, a theme and a width, and sign in; any console message is an error."""
     opened: list[tuple[BrowserContext, Reader]] = []
 
     def start(language: str = "en", theme: Any = "light", width: int = 1440) -> Reader:

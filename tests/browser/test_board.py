@@ -47,7 +47,7 @@ def lose(app: App, caller: str, **more: Any) -> None:
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["lv", "en"])
-def test_every_page_is_for_everybody(
+def test_every_page_is_accessible(
     sign_in: Callable[..., Reader], app: App, language: str, theme: str, width: int
 ) -> None:
     reader = sign_in(language, theme, width)
@@ -60,7 +60,7 @@ def test_every_page_is_for_everybody(
     reader.said[:] = [text for text in reader.said if "404" not in text]
 
 
-def test_numbers_and_charts_are_those_of_the_day(sign_in: Callable[..., Reader], app: App) -> None:
+def test_figures_and_charts_match_the_days_calls(sign_in: Callable[..., Reader], app: App) -> None:
     zone = app.bridge.settings.time_zone
     today = {name: call for name, call in app.calls.items() if local_day(call.started, zone) == local_day(now(), zone)}
     page = sign_in().open("/")
@@ -99,7 +99,7 @@ def test_a_double_click_calls_back_once(sign_in: Callable[..., Reader], app: App
     assert app.running.rings() == before + 2
 
 
-def test_the_list_brings_news_and_keeps_what_is_typed(sign_in: Callable[..., Reader], app: App) -> None:
+def test_the_list_refreshes_and_keeps_typed_text(sign_in: Callable[..., Reader], app: App) -> None:
     reader = sign_in()
     page = reader.open("/callbacks/")
     page.evaluate("document.querySelector('[data-refresh]').dataset.refresh = '30'")
@@ -166,7 +166,7 @@ def test_a_keyboard_is_enough(sign_in: Callable[..., Reader]) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/calls?q=*")
     assert page.locator("#list tbody tr").count() == 2
-    # What has the focus shows it.
+    # The focused element is marked.
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
@@ -210,7 +210,7 @@ def look_up(reader: Reader) -> Page:
     return page
 
 
-def test_a_number_is_handed_over(sign_in: Callable[..., Reader]) -> None:
+def test_a_number_is_exported(sign_in: Callable[..., Reader]) -> None:
     reader = sign_in()
     page = look_up(reader)
     page.fill("#export-key", ADMIN_KEY)
@@ -243,7 +243,7 @@ def test_a_number_is_erased_once_the_admin_key_is_right(sign_in: Callable[..., R
         page.wait_for_selector(notice, timeout=90_000)
 
 
-def test_a_flow_gets_again_what_it_missed(sign_in: Callable[..., Reader], app: App) -> None:
+def test_missed_events_are_sent_to_a_flow_again(sign_in: Callable[..., Reader], app: App) -> None:
     body = {"endpoint": "http://127.0.0.1:9/hook", "name": "CRM"}
     assert app.ask("POST", "/v2/webhooks/CallCompleted", json=body).status_code == 201
     reader = sign_in()

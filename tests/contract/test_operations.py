@@ -1,4 +1,4 @@
-"""Operations and the definition against the certified connector's definition, where that is at hand."""
+"""Operations and the definition against the certified connector's definition, if its file is present."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_row_has_the_path_the_parameters_and_the_answer_of_its_operation(name:
 
 
 @each_operation
-def test_an_operation_is_where_it_was_and_takes_what_it_took(name: str) -> None:
+def test_an_operation_keeps_its_path_and_parameters(name: str) -> None:
     theirs, ours = THEIRS[name][2], HERE[name][2]
     assert HERE[name][:2] == THEIRS[name][:2]
     here = {(given["in"], given["name"]): given for given in ours["parameters"]}
@@ -120,7 +120,7 @@ def test_an_operation_is_where_it_was_and_takes_what_it_took(name: str) -> None:
 
 
 @each_operation
-def test_an_operation_answers_what_it_answered_and_is_the_same_kind_of_trigger(name: str) -> None:
+def test_an_operation_keeps_its_answer_and_kind_of_trigger(name: str) -> None:
     theirs, ours = THEIRS[name][2], HERE[name][2]
     assert name in EVENT_NAMES or theirs["responses"].keys() <= ours["responses"].keys()
     assert set(properties(success(theirs))) <= set(properties(success(ours)))
@@ -129,7 +129,7 @@ def test_an_operation_answers_what_it_answered_and_is_the_same_kind_of_trigger(n
 
 
 @pytest.mark.parametrize("path", [path for path, methods in CERTIFIED["paths"].items() if "post" in methods])
-def test_an_event_carries_what_it_carried(path: str) -> None:
+def test_an_event_keeps_its_fields(path: str) -> None:
     content = CERTIFIED["paths"][path].get("x-ms-notification-content")
     if content is None:
         assert path == "/dial"

@@ -14,11 +14,11 @@ FILES = {path.relative_to(ROOT).as_posix(): body for path, body in files().items
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_committed_file_is_the_one_that_would_be_written(name: str) -> None:
+def test_committed_files_are_up_to_date(name: str) -> None:
     assert (ROOT / name).read_bytes() == FILES[name], "run make generated"
 
 
-def test_every_setting_is_where_people_look_for_it() -> None:
+def test_every_setting_is_in_readme_and_example() -> None:
     readme, example = FILES["README.md"].decode(), FILES["local.settings.json.example"].decode()
     for row in SETTINGS:
         assert f"| `{row.name}` |" in readme

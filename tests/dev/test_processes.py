@@ -1,4 +1,4 @@
-"""Child processes end with their parent, however that ends."""
+"""Child processes end with their parent, even if it is killed."""
 
 from __future__ import annotations
 

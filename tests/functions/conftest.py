@@ -1,4 +1,4 @@
-"""Running apps that several modules ask, as a host takes seconds to start; each in one xdist group."""
+"""Running apps shared by several modules, since a host takes seconds to start; each has its own xdist group."""
 
 from __future__ import annotations
 

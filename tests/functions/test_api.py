@@ -49,7 +49,7 @@ def dial(running: RunningApp, destination: str = "27771153", contact: Any = LARG
 
 
 @pytest.mark.parametrize("row", ACTIONS, ids=lambda row: row.id)
-def test_every_action_answers_in_the_pbx_s_envelope_to_who_has_a_key(row: Operation, running: RunningApp) -> None:
+def test_every_action_needs_a_key_and_answers_in_the_pbx_s_envelope(row: Operation, running: RunningApp) -> None:
     for key in ("wrong", ""):
         assert ask(running, row, headers={"x-functions-key": key}).status_code == 401
     answer = dial(running) if row.command else ask(running, row)
@@ -71,7 +71,7 @@ FAULTS: tuple[tuple[str, dict[str, Any], int, str], ...] = (
 
 @pytest.mark.parametrize("row", [operation("GetContactsByID"), operation("GetLostCalls")], ids=lambda row: row.id)
 @pytest.mark.parametrize(("fault", "status", "words"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])
-def test_what_the_pbx_says_is_passed_on(
+def test_answers_of_the_pbx_are_passed_on(
     row: Operation, fault: dict[str, Any], status: int, words: str, running: RunningApp
 ) -> None:
     running.pbx.faults.add(match=row.id, **fault)
@@ -84,7 +84,7 @@ def test_what_the_pbx_says_is_passed_on(
     assert answer.headers.get("Retry-After") == ("1" if status == 429 else None)
 
 
-def test_a_pbx_that_is_away_is_unavailable(running: RunningApp) -> None:
+def test_an_unreachable_pbx_is_503(running: RunningApp) -> None:
     running.pbx.faults.add("reset", "Dial", times=1)
     answer = dial(running, Idempotency_Key="away")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")

@@ -1,4 +1,4 @@
-"""Stored audio over HTTP: for who has the key, by the name in its event, and nothing else of the account."""
+"""Stored audio over HTTP: with a key, by the fields of its event, and no other blobs of the account."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_audio_comes_whole_by_the_fields_of_its_event(running: RunningApp, conta
         "azure-webjobs-secrets/2018/04/25/1711.mp3",
     ],
 )
-def test_nothing_else_is_handed_out(running: RunningApp, path: str) -> None:
+def test_other_blobs_are_not_served(running: RunningApp, path: str) -> None:
     assert running.ask("GET", f"/api/v2/media/{path}").status_code == 404
 
 
@@ -64,12 +64,12 @@ def test_nothing_else_is_handed_out(running: RunningApp, path: str) -> None:
         ("$logs", NAME),
     ],
 )
-def test_no_field_leads_anywhere_else(running: RunningApp, container: str, name: str) -> None:
+def test_fields_cannot_address_other_blobs(running: RunningApp, container: str, name: str) -> None:
     assert running.ask("GET", f"/api/v2/media/{container}", params={"blobName": name}).status_code == 404
     assert running.ask("GET", f"/api/v2/media/{container}").status_code == 404
 
 
-def test_audio_takes_a_key(running: RunningApp) -> None:
+def test_audio_needs_a_key(running: RunningApp) -> None:
     answer = running.ask("GET", f"/api/v2/media/recordings/{NAME}", headers={"x-functions-key": ""})
     assert (answer.status_code, answer.content) == (401, b"")
 

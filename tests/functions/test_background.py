@@ -1,4 +1,4 @@
-"""Timers through a real host: what the PBX lists and what it never announced arrives in storage."""
+"""Timers through a real host: listed items and calls without webhooks arrive in storage."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_call_that_was_never_announced_is_polled_and_reconciled(running: Runni
 
 
 def make_due(storage: Storage) -> None:
-    """Have the grace of what was polled pass."""
+    """Let the grace of polled items pass."""
     table, checkpoints = storage.table(TABLE), storage.table("checkpoints")
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     for row in list(table.query_entities("PartitionKey eq 'call_history' and due gt datetime'1970-01-01T00:00:00Z'")):

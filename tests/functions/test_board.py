@@ -75,7 +75,7 @@ def text(answer: func.HttpResponse) -> str:
 
 @pytest.fixture
 def start(start_bridge: Callable[..., Bridge]) -> Callable[..., Reader]:
-    """Start what another instance has: the same storage and settings, nothing else."""
+    """Start another instance, with the same storage and settings."""
 
     def make(**changes: Any) -> Reader:
         bridge = start_bridge()
@@ -98,7 +98,7 @@ def test_nobody_sees_anything_without_signing_in(start: Callable[..., Reader]) -
     assert reader.ask("/").status_code == 302
 
 
-def test_a_key_signs_in_until_it_is_another_one(start: Callable[..., Reader]) -> None:
+def test_a_key_signs_in_until_it_is_changed(start: Callable[..., Reader]) -> None:
     reader = start()
     answer = reader.sign_in(next="/api/board/calls?q=2655")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/api/board/calls?q=2655")
@@ -113,11 +113,11 @@ def test_a_key_signs_in_until_it_is_another_one(start: Callable[..., Reader]) ->
 @pytest.mark.parametrize(
     "address", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"]
 )
-def test_a_sign_in_leads_nowhere_else(start: Callable[..., Reader], address: str) -> None:
+def test_a_sign_in_redirects_to_the_page_only(start: Callable[..., Reader], address: str) -> None:
     assert start().sign_in(next=address).headers["Location"] == "/api/board/"
 
 
-def test_after_ten_wrong_keys_a_minute_no_instance_takes_one(
+def test_after_ten_wrong_keys_a_minute_every_instance_refuses(
     start: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = start(), start()
@@ -131,7 +131,7 @@ def test_after_ten_wrong_keys_a_minute_no_instance_takes_one(
     assert other.sign_in().status_code == 303
 
 
-def test_right_keys_count_for_nothing(start: Callable[..., Reader]) -> None:
+def test_right_keys_are_not_counted(start: Callable[..., Reader]) -> None:
     assert {start().sign_in().status_code for _ in range(12)} == {303}
 
 

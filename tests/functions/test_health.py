@@ -14,13 +14,13 @@ from tests.hosts import start_host
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def test_it_is_200_where_storage_answers(new_account: Callable[[], str]) -> None:
+def test_health_is_200_while_storage_answers(new_account: Callable[[], str]) -> None:
     with start_host(ROOT, env={"DataStorage": new_account()}, functions=("GetHealth",)) as host:
         answer = requests.get(f"{host.url}/api/health", timeout=10)
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_it_is_503_within_two_seconds_where_storage_hangs() -> None:
+def test_health_is_503_within_two_seconds_while_storage_hangs() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(

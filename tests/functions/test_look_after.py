@@ -1,4 +1,4 @@
-"""The timer that looks after the rest does each step by itself, when it is due, and shows what failed."""
+"""The maintenance timer runs each step when it is due, and reports failed steps."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ def test_each_step_runs_when_it_is_due_and_a_process_begins_with_webhooks(
     assert steps.run(bridge, begin + 24 * HOUR) == ["webhooks", "often", "daily"]
 
 
-def test_a_step_that_fails_keeps_no_other_from_being_done_and_is_shown_until_it_works(
-    steps: Steps, bridge: Bridge
-) -> None:
+def test_a_failed_step_stops_no_other_and_is_shown_until_it_succeeds(steps: Steps, bridge: Bridge) -> None:
     begin = now()
     steps.failing = {"daily", "often"}
     for minutes in (0, 5):

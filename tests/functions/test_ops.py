@@ -39,7 +39,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "route"), ROUTES, ids=lambda value: value)
 @pytest.mark.parametrize("key", ["", "wrong", "host-key", "own-key"])
-def test_no_key_but_the_master_key_opens_them(method: str, route: str, key: str, running: RunningApp) -> None:
+def test_operations_need_the_master_key(method: str, route: str, key: str, running: RunningApp) -> None:
     answer = ask(running, method, route, key)
     assert answer.status_code == 401
     assert not running.pbx.webhooks
@@ -58,7 +58,7 @@ def test_webhooks_are_made_shown_and_deleted_on_demand(running: RunningApp) -> N
     assert ask(running, "GET", "status").json()["webhooksEndedSince"] == gone.json()["endedSince"]
 
 
-def test_at_the_limit_the_answer_says_what_to_do(running: RunningApp) -> None:
+def test_at_the_limit_the_answer_has_the_remedy(running: RunningApp) -> None:
     others = [running.pbx.hooks.subscribe("CallStarted", "https://somebody.example/") for _ in range(20)]
     answer = ask(running, "POST", "webhooks/sync")
     assert answer.status_code == 409

@@ -1,4 +1,4 @@
-"""Dead letters that an operator reads, sends back and discards, over HTTP through a real host."""
+"""Dead letters over HTTP through a real host: listed, shown, retried and discarded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ask(running: RunningApp, method: str, path: str = "", **options: Any) -> req
     ("method", "path"),
     [("GET", ""), ("GET", "/event/x"), ("POST", "/event/x/retry"), ("DELETE", "/event/x"), ("POST", "/replay")],
 )
-def test_only_the_master_key_opens_them(method: str, path: str, shared_bridge: RunningApp) -> None:
+def test_dead_letters_need_the_master_key(method: str, path: str, shared_bridge: RunningApp) -> None:
     url = f"/api/ops/deadletters{path}"
     assert {shared_bridge.ask(method, url, key=key).status_code for key in ("", KEY)} == {401}
 

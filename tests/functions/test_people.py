@@ -1,4 +1,4 @@
-"""A person's data over HTTP: asked for with the master key, answered by a job, and handed out as a zip."""
+"""A person's data over HTTP with the master key: jobs of export and erasure, and the zip of an export."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_number_is_exported_and_then_erased(running: RunningApp) -> None:
     assert running.ask("GET", exported["file"].removeprefix(BASE), headers=MASTER).status_code == 404
 
 
-def test_only_the_master_key_opens_it(running: RunningApp) -> None:
+def test_a_persons_data_needs_the_master_key(running: RunningApp) -> None:
     for path in ("export", "erase"):
         assert running.ask("POST", f"/api/ops/people/{path}", json={"number": NUMBER}).status_code == 401
     assert running.ask("GET", "/api/ops/people/erase-0").status_code == 401

@@ -1,4 +1,4 @@
-"""Reading requests, also where the host leaves parts of them out."""
+"""Requests are read completely, even if the host drops parts of them."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_body_in_chunks_is_asked_for_with_its_length(path: str, shared_bridge:
 
 
 @pytest.mark.parametrize("path", [path for path in WITH_BODY if not path.startswith("/api/ops/")])
-def test_a_body_that_is_empty_is_no_json(path: str, shared_bridge: RunningApp) -> None:
+def test_an_empty_body_is_invalid_json(path: str, shared_bridge: RunningApp) -> None:
     answer = shared_bridge.ask("POST", path, key=MASTER, data=b"")
     assert answer.status_code == 400
     kept = list(shared_bridge.storage.table("deadletters").list_entities())

@@ -1,4 +1,4 @@
-"""Each error over HTTP: one row says its status, what happened and what to do."""
+"""Each error has one row with its status, title and remedy over HTTP."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ def test_every_error_has_an_answer_in_both_forms(error: BridgeError) -> None:
     assert plainly["detail"]
     assert plainly["detail"] in envelope["message"] or "errors" in plainly
     assert "inside" not in plain.get_body().decode() + wrapped.get_body().decode()
-    # The words say what happened, and then what to do.
+    # The text has the problem, and then the remedy.
     assert row.remedy or isinstance(error, PbxError)
     assert all(text[0].isupper() and not text.endswith(".") for text in (row.title, row.remedy) if text)

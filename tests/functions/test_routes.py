@@ -1,4 +1,4 @@
-"""Routes by the host's own rule: the first function in order of names whose route fits takes the request."""
+"""Routes by the host's own rule: the first matching function, in order of names, gets the request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.indexed import Indexed, functions, hosted
 
 _PLACEHOLDER = re.compile(r"\{(\*?\w+)(?::regex\([^{}]+\))?\}")
 _RULE = re.compile(r"\{\w+:regex\(([^{}]+)\)\}")
-# Takes what is left of a path, with all its slashes.
+# A catch-all matches the rest of a path, with its slashes.
 _REST = "{*"
 _NUMBERS = ("1", str(LARGEST_ID))
 _IDS = ("0" * 32, "ab" * 16, *_NUMBERS)
@@ -89,7 +89,7 @@ def test_no_path_fits_two_functions() -> None:
         ("POST v2/webhooks/{event}", "POST v2/webhooks/{webhook_id}/rotate", False),
     ],
 )
-def test_two_routes_that_one_path_fits_are_found(first: str, second: str, found: bool) -> None:
+def test_overlapping_routes_are_detected(first: str, second: str, found: bool) -> None:
     one, other = (Indexed(line, frozenset({line.split()[0]}), line.split()[1]) for line in (first, second))
     assert overlap(one, other) == found
 

@@ -58,7 +58,7 @@ def listed(running: RunningApp) -> dict[str, dict[str, Any]]:
 
 
 def ask(running: RunningApp, id: str, what: str, **options: Any) -> requests.Response:
-    """Ask for something that the master key opens."""
+    """Send a request with the master key."""
     return running.ask("POST", f"/api/ops/subscriptions/{id}/{what}", key=MASTER, **options)
 
 
@@ -68,7 +68,7 @@ def id_of(running: RunningApp, event: str, endpoint: str, **more: Any) -> str:
     return made.headers["Subscription-Id"]
 
 
-def test_an_event_reaches_its_subscriber_signed_and_as_the_pbx_said_it(running: RunningApp, listener: Listener) -> None:
+def test_an_event_is_delivered_signed_and_unchanged(running: RunningApp, listener: Listener) -> None:
     made = running.ask("POST", "/api/v2/webhooks/CallCompleted", json={"endpoint": listener.url})
     assert made.status_code == 201
     body = made.json()
@@ -96,7 +96,7 @@ def test_every_event_can_be_subscribed_to_and_left_without_a_key(event: Any, run
 
 
 @pytest.mark.parametrize("name", ["CallParked", "un-subscribe", "unsubscribe%20"])
-def test_an_event_that_nobody_knows_is_not_found(name: str, running: RunningApp) -> None:
+def test_an_unknown_event_is_404(name: str, running: RunningApp) -> None:
     answer = running.ask("POST", f"/api/v2/webhooks/{name}", json={"endpoint": NOWHERE})
     assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
 
@@ -130,9 +130,7 @@ def test_a_subscription_made_each_way_can_be_ended_each_way(way_in: str, way_out
         (b'{"endpoint": "https://8.8.8.8/' + b"a" * 70_000 + b'"}', 413, None),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_field(
-    body: bytes, status: int, path: str | None, running: RunningApp
-) -> None:
+def test_invalid_fields_are_refused_by_name(body: bytes, status: int, path: str | None, running: RunningApp) -> None:
     answer = running.ask("POST", "/api/v2/webhooks/CallStarted", data=body)
     assert answer.status_code == status
     body = answer.json()
@@ -154,13 +152,13 @@ def test_keys_are_asked_for_except_where_the_id_is_the_key(running: RunningApp) 
     for what in ("replay", "wake", "rotate"):
         path = f"/api/ops/subscriptions/sub-x/{what}"
         assert {running.ask("POST", path, key=key).status_code for key in ("", KEY)} == {401}, path
-    # The PBX's own ids are numbers: a flow that comes from there has to be able to end.
+    # The PBX's own ids are numbers: a flow made for the PBX has to be able to unsubscribe.
     answers = [running.ask("DELETE", f"/api/v2/webhooks/{id}", key="") for id in ("0" * 32, "AB" * 16, "17", "9" * 20)]
     assert {(answer.status_code, answer.text) for answer in answers} == {(200, answers[0].text)}
 
 
 @pytest.mark.parametrize("id", ["0" * 31, "g" * 32, "'%20or%20'", "%D9%A3", "CallEnded", "1%0A"])
-def test_what_cannot_be_an_id_is_not_found(id: str, running: RunningApp) -> None:
+def test_an_invalid_id_is_404(id: str, running: RunningApp) -> None:
     answer = running.ask("DELETE", f"/api/v2/webhooks/{id}", key="")
     assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
 
@@ -207,7 +205,7 @@ def test_nothing_comes_after_leaving(running: RunningApp, listener: Listener) ->
     assert Counter(one.path for one in listener.received) == {"/hook/gone": 1, "/hook/here": 2}
 
 
-def test_a_secret_of_one_s_own_signs_and_both_do_after_a_rotation(running: RunningApp, listener: Listener) -> None:
+def test_a_given_secret_signs_and_both_sign_after_a_rotation(running: RunningApp, listener: Listener) -> None:
     own = new_secret()
     made = running.subscribe("CallStarted", listener.url, secret=own)
     assert made["secret"] == own
@@ -236,7 +234,7 @@ def test_the_list_shows_results_and_no_address(running: RunningApp, listener: Li
         assert secret not in str(rows)
 
 
-def test_an_id_that_may_be_seen_gives_no_rights(running: RunningApp) -> None:
+def test_a_visible_id_gives_no_rights(running: RunningApp) -> None:
     id = id_of(running, "CallStarted", NOWHERE)
     assert running.ask("DELETE", f"/api/v2/webhooks/{id}").status_code == 404
     assert running.ask("POST", f"/api/v2/webhooks/{id}/rotate").status_code == 404

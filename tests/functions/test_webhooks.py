@@ -1,4 +1,4 @@
-"""The whole way in, over HTTP through a real host: webhooks, their repeats, and what is refused."""
+"""Receivers and processing over HTTP through a real host: webhooks, repeats and refusals."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running
     assert [answer.json() for answer, event in zip(again, WEBHOOKS, strict=True) if event not in UNNAMED] == named
     stored = {"RecordingStored", "VoicemailStored"}
     until(lambda: {row["type"] for row in rows(running, "events")} == {event.name for event in WEBHOOKS} | stored)
-    # What names the call, and its stored audio.
+    # The call's id, and its stored audio.
     parts = sum("callID" in fixture(event)["data"] for event in WEBHOOKS) + 1
     until(lambda: "recordingUrls" in rows(running, "calls")[0] and rows(running, "calls")[0]["revision"] == parts)
     accepted = [row["RowKey"] for row in rows(running, "events") if row["type"] not in stored]
@@ -118,7 +118,7 @@ def test_any_spelling_and_unknown_fields_are_the_same_event(event: Event, runnin
     [(b"{", 400), (b"[]", 422), (b'{"data": {}}', 422), (b"x" * 65_537, 413)],
     ids=["no JSON", "a list", "no fields", "too large"],
 )
-def test_what_does_not_fit_is_answered_as_a_problem_and_kept(
+def test_invalid_bodies_are_answered_with_a_problem_and_kept(
     event: Event, body: bytes, status: int, running: RunningApp
 ) -> None:
     answer = post(running, event.name, body)
@@ -177,7 +177,7 @@ def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pa
 
 
 @pytest.mark.slow
-def test_without_settings_the_app_says_so_and_takes_nothing() -> None:
+def test_without_settings_the_app_names_them_and_refuses_events() -> None:
     with start_host(env={"DataStorage": "", "PBX_API_KEY": ""}, functions=ONE_FUNCTION) as host:
         answer = requests.post(f"{host.url}/api/events/CallStarted", data=b"{}", timeout=10)
         assert answer.status_code == 500

@@ -83,14 +83,14 @@ def recorded(file: Path) -> Iterator[Call]:
 
 
 def understood(az: Path, calls: list[Call]) -> bool:
-    """Return True if az's parser takes every call."""
+    """Return True if az's parser accepts every call."""
     lines = "".join(json.dumps(call) + "\n" for call in calls)
     parser = [az / "python", Path(__file__).parent / "az_parser.py"]
     return subprocess.run(parser, input=lines, text=True, check=False).returncode == 0
 
 
 class Service(BaseHTTPRequestHandler):
-    """Answers with a host's keys, and keeps what was sent to it."""
+    """Answers with a host's keys, and keeps the body of the last request."""
 
     sent = ""
 

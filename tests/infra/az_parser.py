@@ -1,5 +1,5 @@
 """
-Reads command lines of az, each a JSON array of words, and prints what az's own parser has against them.
+Reads command lines of az, each a JSON array of words, and prints the errors of az's own parser.
 
 Run by az's Python. Nothing is sent: each is stopped before its command would run. Queries are parsed too.
 """
@@ -16,7 +16,7 @@ from knack.events import EVENT_INVOKER_POST_PARSE_ARGS
 
 
 class Parsed(BaseException):
-    """The command line was understood; no exception handler of az takes it for a failure."""
+    """The command line was parsed; a BaseException, so that az does not report it as a failure."""
 
 
 def stop(_: object, **__: object) -> None:

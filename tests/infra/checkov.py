@@ -24,7 +24,7 @@ _SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemp
 
 _HOST, _DATA = "Microsoft.Storage/storageAccounts.stpbxh", "Microsoft.Storage/storageAccounts.stpbxd"
 _VAULT, _APP, _SETTINGS = "Microsoft.KeyVault/vaults.", "Microsoft.Web/sites.", "Microsoft.Web/sites/config."
-# (check, what the resource begins with): why it is well.
+# (check, beginning of the resource's name): the reason to accept it.
 ACCEPTED = {
     ("CKV_AZURE_35", _HOST): "the platform puts code packages here from outside any network; only Entra tokens open it",
     ("CKV_AZURE_59", _HOST): "as for the rule of the network; blobs are private and shared keys are off",

@@ -45,7 +45,7 @@ class Azure:
     state: Path
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a script of infra/ and wait for it; environment adds to what it sees."""
+        """Run a script of infra/ to its end; `environment` is added to its environment."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AZ", "PBX_", "CRM_"))}
         own = {
             "PATH": f"{STAND_IN}:{os.environ['PATH']}",

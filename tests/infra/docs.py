@@ -1,4 +1,4 @@
-"""The tables of docs/deploy.md that follow from the templates: `python -m tests.infra.docs` writes them again."""
+"""The tables of docs/deploy.md that are derived from the templates: `python -m tests.infra.docs` writes them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALLS_A_DAY = (0, 1_000, 10_000, 100_000)
 MEMORY_MB = (512, 2048, 4096)
 TIMER_SECONDS = "seconds a timer run (it imports the app for two on a quarter of a core)"
 TABLE_OPERATIONS = "table operations a timer run (its checkpoint, its calls to the PBX)"
-# What is assumed of a bridge.
+# Assumptions about a bridge.
 ASSUMED = {
     "events a call": 4,
     "audio files a call": 1,
@@ -223,7 +223,7 @@ def rendered(page: str) -> str:
 
 
 def main() -> int:
-    """Exit status: 0 when the page's tables are those of the templates, which takes the Bicep compiler."""
+    """Return 0 if the page's tables match the templates; needs the Bicep compiler."""
     if os.environ.get("BICEP") == "skip" or shutil.which(os.environ.get("BICEP") or "bicep") is None:
         sys.stderr.write("no Bicep compiler: put bicep on the PATH, or name it in BICEP\n")
         return 1

@@ -23,10 +23,10 @@ Function = Callable[..., Evaluated]
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?\d+(?:\.\d+)?)|(?P<name>[A-Za-z]\w*)|(?P<mark>\?\[|[\[\](),]))"
 )
-# Of the names of Windows' time zones those that the tests use.
+# The Windows names of time zones in the tests.
 _ZONES = {"FLE Standard Time": "Europe/Kiev", "UTC": "UTC"}
 _FORMAT = (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M"), ("ss", "%S"))
-# What .NET reads: an offset has a colon, or is Z.
+# .NET reads offsets with a colon, and Z.
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,7})?(?:Z|[+-]\d\d:\d\d)?")
 
 

@@ -1,4 +1,4 @@
-"""Asks the Bicep compiler what the templates are, and what a deployment of a parameter file would make of them."""
+"""Evaluates the templates and the deployment of a parameter file with the Bicep compiler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 INFRA = Path(__file__).parents[2] / "infra"
-# The template takes its schedules from there.
+# The template reads the schedules from this file.
 SCHEDULES = INFRA.parent / "local.settings.json.example"
 BICEP_FILES = tuple(sorted(INFRA.rglob("*.bicep")))
 PARAMETER_FILES = tuple(sorted(INFRA.glob("*.bicepparam")))

@@ -25,7 +25,7 @@ OWN = {"PUBLIC_BASE_URL": "https://func-pbx.test", "PBX_WEBHOOK_KEY": "key", "PB
 DOLLARS_A_LIST = 0.11
 
 
-def test_an_idle_bridge_costs_no_more_than_its_lists_make_of_it() -> None:
+def test_an_idle_bridge_stays_within_the_cost_of_its_lists() -> None:
     lists = [name for name, _, _ in TIMERS if name.startswith("Poll")]
     assert 0 < idle_dollars() < DOLLARS_A_LIST * len(lists)
 
@@ -55,7 +55,7 @@ def bridge(environment: dict[str, str]) -> Iterator[Bridge]:
         yield bridge
 
 
-def test_a_timer_run_takes_no_more_operations_than_is_assumed(bridge: Bridge) -> None:
+def test_a_timer_run_stays_within_the_assumed_operations(bridge: Bridge) -> None:
     schedules = {name: text for name, text, _ in SCHEDULES}
     sent = break_connections(bridge.storage, "NONE").sent
     tables = runs = 0

@@ -98,7 +98,7 @@ def test_steps_come_in_an_order_that_works(first_run: FirstRun) -> None:
     assert order == list(STEPS)
 
 
-def test_every_answer_that_is_read_is_asked_for_in_a_form_of_its_own(first_run: FirstRun, full_run: FirstRun) -> None:
+def test_every_az_command_names_its_output_format(first_run: FirstRun, full_run: FirstRun) -> None:
     calls = [call for call in first_run.calls + full_run.calls if call.startswith("az ")]
     assert [call for call in calls if "--output " not in call and "az bicep version" not in call] == []
 
@@ -125,7 +125,7 @@ def test_second_run_changes_nothing(bridge: Azure) -> None:
     done = bridge.deploy()
     assert done.returncode == 0, done.stderr
     deployment, refresh, sync = bridge.changes()
-    # Each states what there should be, and finds it there.
+    # These steps run always, and change nothing.
     assert "deployment group create" in deployment
     assert "/refresh" in refresh
     assert sync.endswith("/api/ops/webhooks/sync")
@@ -195,9 +195,7 @@ def test_what_if_changes_nothing(azure: Azure) -> None:
 @pytest.mark.parametrize(
     ("secret", "variable"), [("pbx-api-key", "PBX_API_KEY"), ("crm-authorization", "CRM_AUTHORIZATION")]
 )
-def test_a_key_of_the_environment_replaces_one_of_the_vault_only_where_that_is_said(
-    full_bridge: Azure, secret: str, variable: str
-) -> None:
+def test_only_replace_keys_overwrites_a_key_of_the_vault(full_bridge: Azure, secret: str, variable: str) -> None:
     done = full_bridge.deploy(**{variable: "another"})
     assert done.returncode == 0, done.stderr
     assert full_bridge.files("secrets")[secret] in (PBX_KEY, CRM_HEADER)
@@ -239,7 +237,7 @@ def test_workflows_come_last(full_run: FirstRun) -> None:
     )
 
 
-def test_workflows_are_deployed_again_where_something_of_theirs_has_changed(full_bridge: Azure) -> None:
+def test_changed_workflows_are_deployed_again(full_bridge: Azure) -> None:
     def deployed(**environment: str) -> bool:
         assert full_bridge.deploy(**environment).returncode == 0
         return any("deployLogicApps=true" in call for call in full_bridge.calls())
@@ -271,7 +269,7 @@ SIGN_IN = "AADSTS700024: Client assertion is not within its valid time range."
         ("source config-zip", "ERROR: No matching distribution found for azure-functions"),
     ],
 )
-def test_what_waiting_cannot_cure_is_not_waited_for(bridge: Azure, step: str, error: str) -> None:
+def test_permanent_errors_are_not_retried(bridge: Azure, step: str, error: str) -> None:
     (bridge.project / "host.json").write_text("changed\n")
     failed = bridge.deploy(AZ_FAIL=step, AZ_ERROR=error)
     assert failed.returncode == 1
@@ -281,7 +279,7 @@ def test_what_waiting_cannot_cure_is_not_waited_for(bridge: Azure, step: str, er
 
 
 @pytest.mark.parametrize(("step", "times"), [("keyvault secret list", 39), ("source config-zip", 12), ("listkeys", 12)])
-def test_what_takes_time_is_waited_for(azure: Azure, step: str, times: int) -> None:
+def test_transient_errors_are_retried(azure: Azure, step: str, times: int) -> None:
     errors = "(Forbidden) Caller is not authorized: ForbiddenByRbac. AADSTS90033: A transient error has occurred"
     done = azure.deploy(PBX_API_KEY=PBX_KEY, AZ_FAIL=step, AZ_TIMES=str(times), AZ_ERROR=errors)
     assert done.returncode == 0, done.stderr
@@ -296,7 +294,7 @@ def test_a_deployment_that_still_runs_is_waited_for_and_gone_on_from(azure: Azur
     assert same_keys(azure)
 
 
-def test_a_deployment_is_tried_again_for_what_passes_and_for_nothing_else(bridge: Azure) -> None:
+def test_a_deployment_is_retried_for_transient_errors_only(bridge: Azure) -> None:
     for error, tries in (("(InvalidTemplate) wrong", 1), ("PrincipalNotFound", 6), ("(ServiceUnavailable) 503", 6)):
         failed = bridge.deploy(AZ_FAIL="deployment group create", AZ_ERROR=error)
         assert "error: the deployment bridge-pbx " in failed.stderr
@@ -306,23 +304,23 @@ def test_a_deployment_is_tried_again_for_what_passes_and_for_nothing_else(bridge
     assert bridge.deploy(**failing).returncode == 0
 
 
-def test_an_app_that_comes_up_late_is_not_sent_its_code_again(azure: Azure) -> None:
+def test_a_slow_start_does_not_upload_the_code_again(azure: Azure) -> None:
     error = "Deployment was successful, but the app appears to be unhealthy"
     failed = azure.deploy(PBX_API_KEY=PBX_KEY, AZ_FAIL="config-zip", AZ_ERROR=error)
     assert sum("config-zip" in call for call in azure.calls()) == 1
     assert "The code has arrived" in failed.stdout
-    # Nothing came up: what its host says, and where to read on.
+    # The app did not start: its host's errors, and where to read more.
     assert "no module named shared" in failed.stderr
     assert "az functionapp log deployment show" in failed.stderr
 
 
-def test_what_azure_makes_is_said_while_it_works(bridge: Azure) -> None:
+def test_the_progress_of_a_deployment_is_printed(bridge: Azure) -> None:
     done = bridge.deploy(AZ_SLOW="deployment group create", PROGRESS_SECONDS="1")
     assert done.stdout.startswith("Subscription Contoso (00000000-0000-0000-0000-000000000001), tenant ")
     assert re.search(r"^\d\d:\d\d:\d\d  making kv-pbx$", done.stdout, re.MULTILINE)
 
 
-# What cannot be changed later
+# Properties that no later deployment can change
 
 
 def test_a_live_bridge_keeps_its_data_account_open_until_it_runs_in_the_network(full_run: FirstRun) -> None:
@@ -352,7 +350,7 @@ def test_a_closed_data_account_stays_closed_and_a_locked_policy_is_left_alone(fu
         ("Standard_GZRS", "Standard_ZRS", None),
     ],
 )
-def test_a_change_of_zones_is_said_first_with_the_migration(
+def test_a_change_of_zones_is_refused_with_the_migration_command(
     bridge: Azure, has: str, wants: str, migrates: str | None
 ) -> None:
     (bridge.state / "data-account").write_text(f"stpbxd\twesteurope\t{has}\tEnabled\n")
@@ -366,11 +364,11 @@ def test_a_change_of_zones_is_said_first_with_the_migration(
         assert bridge.changes() == []
 
 
-def test_another_region_is_said_at_once(bridge: Azure) -> None:
+def test_another_region_is_refused_at_once(bridge: Azure) -> None:
     done = bridge.run("deploy.sh", "-g", "rg", "-l", "North Europe")
     assert "give -l westeurope" in done.stderr
     assert bridge.changes() == []
-    # As the portal writes it, and for a group of which Azure knows another spelling.
+    # A region in the portal's spelling, and a group in another spelling than Azure's.
     assert bridge.run("deploy.sh", "-g", "RG", "-l", "West Europe").returncode == 0
     calls = [call for call in bridge.calls() if not call.startswith("az group show")]
     assert not [call for call in calls if re.search(r"resource-group RG|resourceGroups/RG", call)]
@@ -387,7 +385,7 @@ def test_former_deployers_lose_the_vault(bridge: Azure) -> None:
     assert f"description: '{described[1]}'" in (INFRA / "modules" / "access.bicep").read_text()
 
 
-# What a person chooses
+# A person's choices
 
 
 def test_nobody_runs_unwatched_by_accident(azure: Azure) -> None:
@@ -427,7 +425,7 @@ def test_the_two_halves_make_a_whole(azure: Azure) -> None:
     assert same_keys(azure)
 
 
-def test_values_that_cannot_be_right_are_refused_before_anything_changes(azure: Azure) -> None:
+def test_invalid_values_are_refused_before_anything_changes(azure: Azure) -> None:
     wrong = {
         "pbxBaseUrl": "'\"https://pbx.example/\"'",
         "workflowMailTo": "'#{MAIL}#'",
@@ -463,10 +461,10 @@ def test_a_subscription_without_cost_management_has_no_budget_and_is_deployed(az
     assert "monthlyBudget=null" in deployments(azure)[0]
 
 
-# What the app says
+# The app's answers
 
 
-def test_what_the_app_finds_wrong_is_said(bridge: Azure) -> None:
+def test_problems_of_the_app_are_printed(bridge: Azure) -> None:
     answer = '{"created":[],"problem":"the PBX holds 20 webhooks already","endedSince":null}'
     failed = bridge.deploy(AZ_FAIL="webhooks/sync", AZ_SAYS=answer)
     assert "func-pbx: the PBX holds 20 webhooks already\n" in failed.stdout
@@ -480,7 +478,7 @@ def test_the_address_of_a_network_is_printed_for_the_key_s_ip_list(full_bridge: 
     assert "203.0.113.7/32" in full_bridge.deploy(AZ_ADDRESS="203.0.113.7").stdout
 
 
-def test_no_master_key_is_an_error_and_never_fine(bridge: Azure) -> None:
+def test_a_missing_master_key_is_an_error(bridge: Azure) -> None:
     failed = bridge.deploy(AZ_MASTER_KEY="")
     assert failed.returncode == 1
     assert "registering the webhooks still fails" in failed.stderr

@@ -76,7 +76,7 @@ def accepted(azure: Azure) -> set[str]:
     return {secrets["pbx-webhook-key"], secrets["pbx-webhook-key-previous"]}
 
 
-def test_every_resource_of_the_templates_has_the_tag_that_it_is_found_by() -> None:
+def test_every_resource_has_the_tag_of_its_bridge() -> None:
     parts = re.compile(r"^Microsoft\.(Authorization|Consumption)/|diagnosticSettings$|/.*/")
     made = [one for one in snapshot(EVERYTHING).resources if not parts.search(one["type"])]
     assert len(made) > 15
@@ -95,7 +95,7 @@ def test_webhooks_go_first_and_the_media_stay(bridge: Azure) -> None:
     assert "sites" in gone[1]
 
 
-def test_the_budget_goes_and_media_and_their_role_when_that_is_asked_for(bridge: Azure) -> None:
+def test_delete_media_deletes_the_role_too_and_the_budget_always_goes(bridge: Azure) -> None:
     (bridge.state / "budgets").write_text("budget-pbx-1\n")
     (bridge.state / "roles").write_text("role-1\n")
     assert bridge.run("destroy.sh", "-g", "rg", "--yes").returncode == 0
@@ -189,7 +189,7 @@ def test_no_event_is_turned_away_however_a_rotation_stops(bridge: Azure, step: s
     assert accepted(bridge) == {(bridge.state / "pbx").read_text()}
 
 
-def test_a_rotation_goes_on_with_the_key_that_it_began_with(bridge: Azure) -> None:
+def test_a_repeated_rotation_keeps_its_new_key(bridge: Azure) -> None:
     rotate(bridge, AZ_FAIL="webhooks/sync")
     begun = bridge.files("secrets")
     assert bridge.deploy().returncode == 0
@@ -201,7 +201,7 @@ def test_a_rotation_goes_on_with_the_key_that_it_began_with(bridge: Azure) -> No
 
 def test_the_old_key_stays_while_the_pbx_uses_it(bridge: Azure) -> None:
     old = (bridge.state / "pbx").read_text()
-    # The app has not read the vault yet, and registers what it knows.
+    # The app has not read the vault yet, and registers with the old key.
     os.utime(bridge.state / "secrets" / "pbx-webhook-key", (1, 1))
     (bridge.state / "registered").write_text("2026-01-01T00:00:00Z\n")
     assert "hourly sync" in rotate(bridge, APP_IS_LATE="1").stdout
@@ -213,7 +213,7 @@ def test_the_old_key_stays_while_the_pbx_uses_it(bridge: Azure) -> None:
     assert old not in accepted(bridge)
 
 
-def test_a_new_key_that_nobody_uses_yet_is_replaced_by_another(bridge: Azure) -> None:
+def test_an_unused_new_key_is_replaced(bridge: Azure) -> None:
     for name in ("pbx-webhook-key", "pbx-webhook-key-previous"):
         os.utime(bridge.state / "secrets" / name, (1, 1))
     old = bridge.files("secrets")["pbx-webhook-key"]

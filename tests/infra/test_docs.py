@@ -24,7 +24,7 @@ BLOCKS = [block for _, shown in test_docs.BLOCKS if (block := _ELSEWHERE.sub("",
 SPANS = sorted(
     {span for page in test_docs.PAGES for span in test_docs.spans(page) if re.match(r"infra/\w+\.sh ", span)}
 )
-# They need an account, or change this machine: a stand-in takes any call. `make infra-az` has az's own parser read its.
+# Commands that need an account or change this machine: a stand-in accepts any call; `make infra-az` parses those of az.
 _STUB = """#!/usr/bin/env bash
 [[ $0 != */az ]] || printf '%s\\0' "$@" $'\\n' >>"$AZ_STATE/stubbed"
 printf 'answer\\tversion\\n'
@@ -82,7 +82,7 @@ def test_tables_are_made_from_the_templates() -> None:
 
 _WRITTEN = (INFRA.parent / ".github" / "workflows" / "deploy.yml").read_text()
 _ANCHORS = dict(re.findall(r"^      - &(\w+)\n((?:        .*\n)+)", _WRITTEN, re.MULTILINE))
-# As it is once each alias is what it stands for.
+# The YAML with its aliases replaced.
 WORKFLOW = re.sub(r"^      - \*(\w+)\n", lambda alias: f"      -\n{_ANCHORS[alias[1]]}", _WRITTEN, flags=re.MULTILINE)
 JOBS = dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n|\n)+)", WORKFLOW.partition("\njobs:\n")[2], re.MULTILINE))
 

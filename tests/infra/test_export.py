@@ -64,7 +64,7 @@ def test_an_export_that_stopped_is_begun_again_in_its_folder(bridge: Azure, tmp_
     assert not (folder / "history.jsonl").exists()
     other = bridge.run("exportMonth.sh", *arguments[:3], "2016-01", *arguments[4:])
     assert "is not empty" in other.stderr
-    # What was deleted meanwhile is not handed over.
+    # Audio that was deleted since is not exported.
     erased = folder / "recordings" / "erased.mp3"
     erased.parent.mkdir(exist_ok=True)
     erased.write_bytes(b"audio")
@@ -82,7 +82,7 @@ def test_a_copy_that_fails_once_is_made_again(bridge: Azure, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
 
 
-def test_a_part_that_fails_is_asked_for_again_and_then_said(bridge: Azure, tmp_path: Path) -> None:
+def test_a_failed_page_is_retried_and_then_an_error(bridge: Azure, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     failed = bridge.run(
         "exportMonth.sh", "-g", "rg", "--month", NAME, "--folder", str(folder), AZ_FAIL="/api/ops/months"

@@ -1,4 +1,4 @@
-"""A read that failed is never taken for no, none or false: the scripts ask again, or end and say so."""
+"""A failed read never counts as no, none or false: the scripts retry it, or end with an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reads(calls: list[str]) -> list[str]:
     return [call for call in dict.fromkeys(calls) if call.startswith("az ") and not CHANGES.search(call)]
 
 
-def test_a_check_that_cannot_read_says_what_and_changes_nothing(full_bridge: Azure) -> None:
+def test_a_check_that_cannot_read_names_the_question_and_changes_nothing(full_bridge: Azure) -> None:
     for read, what in READS.items():
         failed = full_bridge.deploy(AZ_FAIL=read)
         assert failed.returncode == 1
@@ -51,13 +51,13 @@ def test_a_check_that_cannot_read_says_what_and_changes_nothing(full_bridge: Azu
         assert full_bridge.changes() == []
 
 
-def test_a_group_that_cannot_be_made_is_said(azure: Azure) -> None:
+def test_a_failure_to_make_the_group_is_an_error(azure: Azure) -> None:
     failed = azure.deploy(AZ_FAIL="group create --name", PBX_API_KEY=PBX_KEY)
     assert errors(failed) == ["error: the group rg cannot be made: see above"]
 
 
 @pytest.mark.parametrize("read", ["provider list", "list-deleted"])
-def test_who_may_not_see_the_subscription_deploys_and_is_warned(bridge: Azure, read: str) -> None:
+def test_without_the_right_to_read_the_subscription_it_deploys_with_a_warning(bridge: Azure, read: str) -> None:
     done = bridge.deploy(AZ_FAIL=read, AZ_ERROR=MAY_NOT)
     assert done.returncode == 0, done.stderr
     assert "You may not see the subscription's" in done.stdout
@@ -81,7 +81,7 @@ def test_a_run_in_which_any_read_fails_once_does_what_it_would_do_or_stops(full_
             assert made == [], read
 
 
-def test_tags_that_cannot_be_read_are_said(bridge: Azure) -> None:
+def test_unreadable_tags_are_an_error(bridge: Azure) -> None:
     failed = bridge.deploy(AZ_FAIL="tag list")
     assert errors(failed)[-1].startswith("error: reading the tags still fails after 5 attempts")
     assert not [call for call in bridge.calls() if "config-zip" in call]
@@ -103,7 +103,7 @@ def test_code_that_cannot_be_packed_is_not_deployed(bridge: Azure) -> None:
 
 
 @pytest.mark.parametrize("script", ["rotateWebhookKey.sh", "exportMonth.sh"])
-def test_what_was_deployed_is_asked_for_again_and_its_failure_is_not_its_absence(bridge: Azure, script: str) -> None:
+def test_a_failed_read_of_the_deployment_is_retried_and_is_not_absence(bridge: Azure, script: str) -> None:
     arguments = ("-g", "rg", *(("--month", "2026-10") if script == "exportMonth.sh" else ()))
     failed = bridge.run(script, *arguments, AZ_FAIL="deployment group show")
     assert errors(failed) == [
@@ -130,7 +130,7 @@ def test_no_rotation_is_begun_or_ended_because_a_read_failed(bridge: Azure, argu
 
 
 @pytest.mark.parametrize("read", ["az version", "consumption budget list", "role definition list", "resource list"])
-def test_nothing_is_deleted_where_it_cannot_be_read_what_there_is(bridge: Azure, read: str) -> None:
+def test_nothing_is_deleted_while_resources_cannot_be_listed(bridge: Azure, read: str) -> None:
     (bridge.state / "ids").write_text("/providers/Microsoft.Web/sites/func-pbx\n")
     failed = bridge.run("destroy.sh", "-g", "rg", "--yes", "--delete-media", AZ_FAIL=read)
     (line,) = errors(failed)

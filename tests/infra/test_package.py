@@ -29,12 +29,12 @@ def packed(name: str) -> bool:
     return name.split("/", maxsplit=1)[0] in taken[1].split() and "__pycache__" not in name
 
 
-def test_funcignore_leaves_what_deploy_takes(tracked: list[str]) -> None:
+def test_funcignore_and_deploy_pack_the_same_files(tracked: list[str]) -> None:
     ignored = GitIgnoreSpec.from_lines((ROOT / ".funcignore").read_text().splitlines())
     left = [name for name in tracked if not ignored.match_file(name)]
     assert left == [name for name in tracked if packed(name)]
 
 
-def test_what_an_app_needs_is_taken() -> None:
+def test_the_package_has_everything_the_app_needs() -> None:
     assert all(map(packed, ("host.json", "function_app.py", "requirements.txt", "functions/x.py", "shared/x.py")))
     assert not any(map(packed, ("local.settings.json", "tests/x.py", "dev/x.py", "infra/x.bicep", ".env")))

@@ -52,7 +52,7 @@ def test_any_valid_file_is_evaluated(tmp_path: Path, through: str) -> None:
     assert done.stdout.split() == ["true", "Standard_LRS", "30", "true"]
 
 
-def test_what_a_file_gives_by_an_expression_counts(azure: Azure) -> None:
+def test_values_from_expressions_count(azure: Azure) -> None:
     azure.add_parameters("param retentionMonths = int(readEnvironmentVariable('MONTHS', '12'))")
     file = azure.project / "infra" / "main.bicepparam"
     mail = "param alertEmail = readEnvironmentVariable('MAIL', '')"
@@ -71,7 +71,7 @@ def test_a_network_is_a_network_however_it_is_written(azure: Azure) -> None:
     assert "Microsoft.Network is not registered" in azure.deploy(AZ_UNREGISTERED="Logic Network").stderr
 
 
-def test_a_file_that_does_not_compile_is_said_by_the_compiler(azure: Azure) -> None:
+def test_the_compilers_errors_are_printed(azure: Azure) -> None:
     azure.add_parameters("param nonsense = 1")
     failed = azure.deploy(PBX_API_KEY=PBX_KEY)
     assert "nonsense" in failed.stderr

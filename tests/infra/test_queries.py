@@ -1,4 +1,4 @@
-"""Each alert's query, run on rows that should fire it and on rows that should not, as its rule would take them."""
+"""Each alert's query, run on rows that fire it and on rows that do not, with its rule's window."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_a_legal_schedule_deploys_and_is_stale_after_two_of_its_longest_pauses()
     limits = {row["resource"]: row["minutes"] for row in json.loads(written[1])}
     for name, text in given.items():
         limit = limits[name.removeprefix("POLL_").removesuffix("_SCHEDULE").lower()]
-        # No rule sees further back than two days.
+        # A rule looks back two days at most.
         needed = min(2 * DAY, max(15, 2 * longest_pause(text) + 5))
         assert limit == needed if SCHEDULES[text] else needed <= limit <= 2 * DAY, text
     assert minutes_of(rule("pollsStale", made)["windowSize"]) >= max(limits.values())
@@ -341,7 +341,7 @@ def test_every_query_has_a_rule_with_a_window_that_azure_knows() -> None:
         properties = one["properties"]
         assert properties["windowSize"] in windows | {"P1D", "P2D"}
         (criterion,) = properties["criteria"]["allOf"]
-        # More periods than one would widen what the query sees, which then is no longer the window.
+        # With more periods the query would see more than the window.
         assert set(criterion["failingPeriods"].values()) == {1}
         assert properties["actions"]["actionGroups"]
 

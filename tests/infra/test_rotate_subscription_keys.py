@@ -1,4 +1,4 @@
-"""rotateSubscriptionKeys.sh against a stand-in for Azure whose instances go on sealing, one a reading behind."""
+"""rotateSubscriptionKeys.sh against a stand-in for Azure whose instances keep sealing, one with outdated secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SECRET = "subscription-keys"
 STORED = "keyvault secret set --vault-name"
-# What a run changes: a process that ends between two of these is one that ends at the later.
+# The changes of a run. A process that ends between two of them ends at the later one.
 STEPS = (
     *((STORED, after) for after in range(3)),
     *(("/refresh", after) for after in range(4)),
@@ -81,7 +81,7 @@ def test_a_run_that_stopped_is_finished_by_the_next(bridge: Azure, old: str, ste
     assert done.returncode == 0, done.stderr
     assert rotated(bridge, old)
     assert readable(bridge)
-    # The key that the first run made, if it did, is the one.
+    # The rotation keeps the key of the first run, if it made one.
     assert begun in (set(), set(keys(bridge)))
 
 

@@ -1,4 +1,4 @@
-"""snapshotDifference.sh with the real compiler: what a change makes of a bridge."""
+"""snapshotDifference.sh with the real compiler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.infra.template import INFRA, SCHEDULES, compiler
 
-# As many lines as show what is looked at.
+# A small template that uses a parameter, a default and the schedules.
 TEMPLATE = """param name string
 param days int = 30
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
@@ -48,7 +48,7 @@ def folder(path: Path, template: str = TEMPLATE, **files: str) -> Path:
     return path
 
 
-def test_what_changes_is_shown_for_each_file(tmp_path: Path) -> None:
+def test_changes_are_shown_for_each_file(tmp_path: Path) -> None:
     before = folder(tmp_path / "before", a="param name = 'one'", same="param name = 'same'")
     now = folder(
         tmp_path / "now", a="param name = 'one'\nparam days = 31", b="param name = 'two'", same="param name = 'same'"
@@ -68,7 +68,7 @@ def test_what_changes_is_shown_for_each_file(tmp_path: Path) -> None:
     assert "Nothing changes." in difference(now, now)
 
 
-def test_what_did_not_compile_before_is_new_and_what_does_not_now_fails(tmp_path: Path) -> None:
+def test_an_invalid_base_is_empty_and_an_invalid_change_fails(tmp_path: Path) -> None:
     wrong = folder(tmp_path / "wrong", "no template", a="param name = 'one'")
     right = folder(tmp_path / "right", a="param name = 'one'")
     shown = lines(difference(wrong, right))

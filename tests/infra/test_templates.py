@@ -1,4 +1,4 @@
-"""The templates: the compiler finds nothing to say, and a deployment makes what the code and Azure ask for."""
+"""The templates: the compiler has no warnings, and a deployment makes everything that the code and Azure require."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ DATA_STORAGE_SETTINGS = {
 LAPTOP_SETTINGS = {"ALLOW_LOOPBACK_CALLBACKS"}
 PLACEHOLDER = re.compile(r"%([A-Z][A-Z0-9_]+)%")
 
-# What names of a type may be, from Azure's rules for names.
+# Azure's rules for names, by type.
 NAMES = {
     "Microsoft.KeyVault/vaults": r"[a-z](?!.*--)[a-z0-9-]{1,22}[a-z0-9]",
     "Microsoft.Storage/storageAccounts": r"[a-z0-9]{3,24}",
@@ -136,7 +136,7 @@ def roles(made: Snapshot) -> set[tuple[str, str, str]]:
     return found
 
 
-# What the compiler says
+# The compiler's findings
 
 
 def template_of(file: Path) -> dict[str, Any]:
@@ -198,14 +198,14 @@ def test_names_fit_azure_at_the_longest_and_at_a_short_one() -> None:
 def test_a_second_bridge_in_a_group_is_apart() -> None:
     one, other = snapshot(EVERYTHING), snapshot(EVERYTHING, ("name", "'abcdef'"))
     shared = {resource["id"] for resource in one.resources} & {resource["id"] for resource in other.resources}
-    # Private zones are one of each name in a group, whoever made them first.
+    # A group has one private zone of a name, which bridges share.
     assert all("privateDnsZones" in one for one in shared), shared
     for made in (one, other):
         ids = [resource["id"] for resource in made.resources]
         assert len(ids) == len(set(ids))
 
 
-# What the code reads, and what it is given
+# Settings: in the code and in the templates
 
 
 @parameter_files
@@ -295,7 +295,7 @@ def test_an_idle_bridge_is_small_and_production_is_not() -> None:
         assert (scale["instanceMemoryMB"], scale["alwaysReady"]) == (memory, warm)
 
 
-# Who may do what
+# Roles
 
 
 def test_the_app_may_do_what_it_does_and_no_more() -> None:
@@ -410,10 +410,10 @@ def test_a_body_is_turned_away_at_a_mebibyte() -> None:
     assert snapshot(MAIN).settings()["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] == str(1024 * 1024)
 
 
-# What costs money without being asked for
+# Costs
 
 
-def test_nobody_pays_for_alerts_that_nobody_gets() -> None:
+def test_alert_rules_exist_only_with_an_address() -> None:
     kinds = (
         "Microsoft.Insights/scheduledQueryRules",
         "Microsoft.Insights/actionGroups",
@@ -433,7 +433,7 @@ def test_a_budget_sends_mail_at_half_and_at_the_whole() -> None:
 
 
 @parameter_files
-def test_what_main_puts_out_is_what_the_scripts_read(file: Path) -> None:
+def test_the_outputs_are_those_that_the_scripts_read(file: Path) -> None:
     script = (INFRA / "azure.sh").read_text()
     assert set(re.findall(r"(\w+)\.value\b", script)) <= set(snapshot(file).outputs)
     assert len(snapshot(file).outputs["workflowNames"]) == len(snapshot(file).of("Microsoft.Logic/workflows"))
@@ -455,7 +455,7 @@ def test_a_sign_in_has_the_settings_that_it_needs() -> None:
         assert sign_in["properties"]["globalValidation"]["unauthenticatedClientAction"] == "AllowAnonymous"
 
 
-def test_what_was_deleted_is_gone_for_good_when_it_can_no_longer_be_restored() -> None:
+def test_old_versions_are_deleted_when_they_can_no_longer_be_restored() -> None:
     policy = snapshot(MAIN).one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]
     (rule,) = [one for one in policy["rules"] if one["name"] == "media"]
     version = rule["definition"]["actions"]["version"]
@@ -463,7 +463,7 @@ def test_what_was_deleted_is_gone_for_good_when_it_can_no_longer_be_restored() -
     assert "delete" not in rule["definition"]["actions"]["baseBlob"]
 
 
-def test_roles_are_given_on_secrets_that_are_there() -> None:
+def test_roles_are_assigned_on_existing_secrets() -> None:
     placeholders = snapshot(MAIN).of("Microsoft.KeyVault/vaults/secrets")
     assert len(placeholders) == 6
     assert {one["properties"]["contentType"] for one in placeholders} == {"placeholder"}

@@ -1,4 +1,4 @@
-"""Each workflow, run on deliveries as the app posts them: what it sends, with any field missing or odd."""
+"""Each workflow's requests for deliveries of the app, with any field missing or malformed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARAMETERS = {
     "crmAuthorization": "Bearer crm",
     "$connections": {name: {"connectionId": f"/{name}"} for name in ("office365", "teams", "excelonlinebusiness")},
 }
-# What the app has stored of a voicemail; its other fields are as the PBX has them.
+# A stored voicemail; its other fields are the PBX's.
 VOICEMAIL = {
     "voicemailID": 171118926552,
     "sender": "+37127771153",
@@ -48,7 +48,7 @@ OURS = {"ContactCreated": CONTACT, "VoicemailStored": VOICEMAIL}
 HTML = "<html><body>502 Bad Gateway</body></html>"
 AUDIO = {"$content-type": "audio/mpeg", "$content": "SUQz"}
 HOSTILE = '<a href="https://evil.example">Bank</a> & co'
-# Beginnings that a spreadsheet takes for a formula, some after what it may leave out.
+# Beginnings that a spreadsheet reads as a formula, some after characters that it may ignore.
 BEGINNINGS = ("=", "+", "-", "@", "\t=", "\r=", "\n=", " =", "\u00a0=", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 ABSENT = object()
 
@@ -106,7 +106,7 @@ missed = pytest.mark.parametrize("name", ["missedCallMail", "missedCallTeams"])
 
 
 @missed
-def test_a_missed_call_says_who_rang_whom_and_when_at_local_time(name: str) -> None:
+def test_a_missed_call_has_caller_destination_and_local_time(name: str) -> None:
     text = message(name, callerid="+37127771153", attempts=2, last_contact="2018-04-25T14:10:02+0000")
     assert "+37127771153 rang +37167000123 2 time(s), last at 2018-04-25 17:10." in text
     assert '<a href="tel:+37127771153">Call back</a>' in text
@@ -138,7 +138,7 @@ def test_markup_of_a_caller_stays_text(name: str) -> None:
 
 @missed
 @pytest.mark.parametrize("nothing", [ABSENT, None, ""])
-def test_what_a_missed_call_does_not_say_is_left_out(name: str, nothing: Any) -> None:
+def test_missing_fields_of_a_missed_call_are_left_out(name: str, nothing: Any) -> None:
     attempts = ABSENT if nothing == "" else nothing
     text = message(name, destination="", attempts=attempts, last_contact=nothing, contact_name=nothing)
     assert text.startswith("<p>26123456 rang you 1 time(s).</p>")
@@ -232,7 +232,7 @@ def test_words_stay_as_they_are() -> None:
     assert (made["Caller"], made["Destination"], made["AnsweredBy"]) == ("anonymous", "", "O'Neil =x")
 
 
-def test_a_call_that_nobody_answered_is_no_row() -> None:
+def test_an_unanswered_call_adds_no_row() -> None:
     nothing = (ABSENT, None, "")
     never = ("0000-00-00 00:00:00", "0001-01-01T00:00:00Z", "1999-11-30T00:00:00+0000", "2038-01-19T03:14:07Z")
     changes = [{"callConnected": time} for time in nothing]
@@ -280,7 +280,7 @@ def test_a_name_comes_from_a_good_answer_only_and_the_row_comes_anyway() -> None
 
 
 @pytest.mark.parametrize("nothing", [ABSENT, None, ""])
-def test_a_call_that_says_little_is_a_row(nothing: Any) -> None:
+def test_a_call_with_few_fields_adds_a_row(nothing: Any) -> None:
     silent = dict.fromkeys(("caller", "destination", "direction", "callStarted"), nothing)
     seconds = ABSENT if nothing == "" else nothing
     made = row(**CALL | silent | {"connectionTime": seconds})
@@ -322,7 +322,7 @@ def test_a_voicemail_without_audio_is_mailed_all_the_same() -> None:
         assert "it is voicemail 171118926552" in done.calls["Send_mail_without_audio"]["body"]["Body"]
 
 
-def test_a_blob_s_name_leads_nowhere_else() -> None:
+def test_a_blob_s_name_cannot_address_anything_else() -> None:
     body = delivery("VoicemailStored")
     paths = ("../../subscriptions", "2018/../../../subscriptions", "....//....//subscriptions", "..", "%2e%2e/x")
     for name in (*paths, "1.mp3?x=1", "1.mp3#x", "", None, ["x"]):
@@ -371,7 +371,7 @@ def test_a_new_contact_is_posted_once() -> None:
         "@{concat('a')",
     ],
 )
-def test_what_the_service_refuses_fails(expression: str) -> None:
+def test_a_refusal_of_the_service_fails_the_run(expression: str) -> None:
     with pytest.raises(ExpressionError):
         evaluate(expression, {})
 

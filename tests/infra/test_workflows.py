@@ -1,4 +1,4 @@
-"""The Logic Apps workflows: their shape, their parameters, and that what they call is in our Swagger."""
+"""The Logic Apps workflows: their shape, their parameters, and their calls against our Swagger."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_everything_called_is_a_function_of_ours_and_but_for_audio_in_our_swagge
 
 
 @workflows
-def test_what_a_delivery_says_is_encoded_wherever_it_becomes_part_of_an_address(name: str) -> None:
+def test_fields_of_a_delivery_are_encoded_in_addresses(name: str) -> None:
     for scope in actions(FILES[name]["actions"]):
         for action in scope.values():
             inputs = action["inputs"] if action["type"] in INPUTS else {}

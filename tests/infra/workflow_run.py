@@ -1,4 +1,4 @@
-"""Runs a workflow definition on one delivery: what it calls, in order, and how each action ended."""
+"""Runs a workflow definition on one delivery; returns its calls in order and the result of each action."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.infra.expressions import ExpressionError, evaluate
 if TYPE_CHECKING:
     from tests.infra.expressions import Function
 
-# An answer: its status and body. None stands for no answer in time.
+# An answer's status and body; None for a timeout.
 Answer = tuple[int, Any] | None
 SUCCEEDED, FAILED, SKIPPED = "Succeeded", "Failed", "Skipped"
 

@@ -1,4 +1,4 @@
-"""Changes are listed newest first, and go with their time or with the number in their note."""
+"""Audit rows are listed newest first, and deleted at their age or with the number in their note."""
 
 from __future__ import annotations
 

@@ -60,5 +60,5 @@ def seconds(text: str) -> float:
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("a-", "="), ("ab://", "@")], ids=["alone", "name", "address"])
 def test_time_grows_as_the_text_does(part: str, before: str, after: str) -> None:
     small, large = (before + part * (size // len(part)) + after for size in (2_000, 32_000))
-    # Sixteen times the text: a rule that looks at a run of it from each character takes 256 times as long.
+    # Sixteen times the text takes 256 times as long in quadratic time.
     assert seconds(large) < 80 * seconds(small) + 0.005

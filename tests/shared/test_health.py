@@ -1,4 +1,4 @@
-"""A day's counts: added up across processes, written rarely, and never in an event's way."""
+"""A day's counts: added up across processes, written rarely, and without delaying events."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_counts_of_all_processes_add_up(processes: Callable[[int], list[Storage]
             health.count_event(storage, event(), repeat=True)
             health.count_event(storage, event(origin="reconciled"), repeat=False)
             health.count_event(storage, event(pets=2), repeat=False)
-            # Whoever reads the list has counted it.
+            # Reading the list counted it already.
             health.count_event(storage, event(origin="poll", pets=2), repeat=False)
             health.flush(storage)
 
@@ -93,7 +93,7 @@ def test_events_around_midnight_count_for_their_own_day(processes: Callable[[int
     assert [health.of_day(health.days(storage, 3650), moment)["webhooks"] for moment in moments] == [1, 2, 0]
 
 
-def test_what_could_not_be_written_stays_counted() -> None:
+def test_failed_writes_stay_counted() -> None:
     nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;TableEndpoint=http://127.0.0.1:9/a;"
     storage = Storage(Settings.from_env({"DataStorage": nowhere, "PBX_API_KEY": "k"}).storage)
     health.count_event(storage, event(), repeat=False)

@@ -124,7 +124,7 @@ def test_an_address_is_asked_for_byte_by_byte_as_it_was_given(target: str, liste
     with guarded_session(allow_loopback=True) as session:
         session.post(f"{listener.origin}{target}", data=b"x", timeout=5)
     [received] = listener.received
-    # The listener's own library takes two slashes at the beginning for one.
+    # The listener's library reduces two slashes at the beginning to one.
     assert received.target == target.replace("//double", "/double")
     assert "x-request-target" not in received.headers
 

@@ -1,4 +1,4 @@
-"""A stored body that is gone costs no answer: its item comes without it and is marked, the others come whole."""
+"""Answers survive a missing stored body: its item is marked and has no body, the others are complete."""
 
 from __future__ import annotations
 

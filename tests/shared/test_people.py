@@ -1,4 +1,4 @@
-"""Whatever a number, an employee or a call can be read in is found newest first, with few requests."""
+"""The index finds everything of a number, an employee or a call, newest first, with few requests."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_page_of_rows_is_read_with_few_requests_however_far_apart_they_lie(sto
     pointers = [call(number * apart) for number in range(46)] + [call(-day * 300 * number) for number in range(1, 5)]
     keys = [(rows.descending(int(one.id)), one.moment) for one in pointers]
     made = [{"PartitionKey": "call", "RowKey": key} for key, _ in keys]
-    # Others lie between them, and one that is gone.
+    # Other rows are between them, and a deleted one.
     made += [{"PartitionKey": "call", "RowKey": rows.descending(int(one.id) + 1)} for one in pointers[:40]]
     table.submit_transaction([("upsert", row) for row in made])
     gone = (rows.descending(int(call(1).id) + 7), call(1).moment)

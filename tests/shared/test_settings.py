@@ -1,4 +1,4 @@
-"""Settings: read once, and all that is wrong said at once."""
+"""Settings: read once, with all mistakes in one error."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_everything_wrong_is_named_in_one_error() -> None:
         *(("PUBLIC_BASE_URL", f"https://app.example/{path}") for path in ("api", "api/", "API/v2/", "x/api/events")),
     ],
 )
-def test_a_setting_that_cannot_be_right_is_refused_by_its_name_with_what_to_do(name: str, value: str) -> None:
+def test_an_invalid_setting_is_refused_by_name_with_the_remedy(name: str, value: str) -> None:
     with pytest.raises(ConfigError) as refused:
         Settings.from_env({**GOOD, name: value})
     text = str(refused.value)
@@ -83,7 +83,7 @@ PLACEHOLDERS = (
 
 
 @pytest.mark.parametrize("value", PLACEHOLDERS)
-def test_what_was_to_be_replaced_by_a_value_is_refused_in_every_setting(value: str) -> None:
+def test_placeholders_are_refused_in_every_setting(value: str) -> None:
     names = [row.name for row in SETTINGS if not row.read_by_host]
     with pytest.raises(ConfigError) as refused:
         Settings.from_env(dict.fromkeys([*names, "DataStorage"], value))
@@ -104,7 +104,7 @@ def test_the_regions_are_those_that_have_numbers() -> None:
         assert Settings.from_env({**GOOD, "DEFAULT_REGION": region.lower()}).default_region == region
 
 
-def test_an_event_that_is_none_of_the_pbx_s_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_event_is_refused_with_the_known_ones() -> None:
     assert assemble(Settings.from_env({**GOOD, "PBX_EVENTS": "callcompleted, LostCallerCreated"}))
     for wrong in ("CallFinished", "CallStarted;CallCompleted", "RecordingStored"):
         with pytest.raises(ConfigError, match=r"PBX_EVENTS: got .* write some of CallStarted, "):
@@ -130,7 +130,7 @@ def test_a_schedule_is_the_setting_s_or_the_default(monkeypatch: pytest.MonkeyPa
         ({"PBX_WEBHOOK_KEY": ""}, "PBX_WEBHOOK_KEY: missing"),
     ],
 )
-def test_what_is_for_a_laptop_is_refused_in_azure(laptop: dict[str, str], name: str) -> None:
+def test_settings_for_a_laptop_are_refused_in_azure(laptop: dict[str, str], name: str) -> None:
     azure = {**GOOD, "PBX_WEBHOOK_KEY": "k", "SUBSCRIPTION_KEYS": "A" * 43 + "=", "RUNS_IN_AZURE": "true"}
     assert Settings.from_env(azure).in_azure
     assert not Settings.from_env({**GOOD, **laptop}).in_azure

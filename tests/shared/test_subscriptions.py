@@ -1,4 +1,4 @@
-"""Subscriptions are made once, ended once, and never too many, whoever does it at the same time."""
+"""Subscriptions are made once, ended once, and limited in number, also with concurrent requests."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_many_instances_at_once_make_one_subscription_of_one_request(settings: S
     assert len(tuple(known.all())) == 1
 
 
-def test_there_are_never_more_than_the_most(known: Subscriptions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_subscriptions_is_kept(known: Subscriptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 2)
     known.make(requested("https://8.8.8.8/first"))
     last = known.make(requested())
@@ -178,7 +178,7 @@ def test_other_addresses_are_others(other: str, known: Subscriptions) -> None:
     assert known.make(requested(other)).id != first.id
 
 
-def test_a_secret_is_shown_until_it_was(known: Subscriptions) -> None:
+def test_a_secret_is_shown_until_its_first_answer(known: Subscriptions) -> None:
     made = known.make(requested())
     again = known.make(requested())
     assert (again.shown, again.secrets) == (False, made.secrets)

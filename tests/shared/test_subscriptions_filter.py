@@ -1,4 +1,4 @@
-"""Filters let through what was asked for, however numbers are written."""
+"""Filters match events in any spelling of numbers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_part_of_a_filter_has_its_test() -> None:
     ],
     ids=str,
 )
-def test_what_is_asked_for_passes(wanted: dict[str, Any]) -> None:
+def test_matching_events_pass(wanted: dict[str, Any]) -> None:
     assert wants(wanted)
 
 
@@ -64,12 +64,12 @@ def test_what_is_asked_for_passes(wanted: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_everything_else_does_not(wanted: dict[str, Any]) -> None:
+def test_other_events_do_not_pass(wanted: dict[str, Any]) -> None:
     assert not wants(wanted)
 
 
 @pytest.mark.parametrize(("event", "data"), [("LostCallerAdded", LOST), ("VoicemailCreated", VOICEMAIL)])
-def test_who_called_has_one_name_in_all_events(event: str, data: dict[str, Any]) -> None:
+def test_the_caller_has_one_name_in_all_events(event: str, data: dict[str, Any]) -> None:
     assert wants({"caller": "27771153"}, event, data)
     assert not wants({"caller": "27771154"}, event, data)
 
@@ -93,7 +93,7 @@ def test_an_event_without_the_field_is_not_wanted(wanted: dict[str, Any]) -> Non
     ],
     ids=str,
 )
-def test_a_filter_that_says_nothing_clear_is_refused(wanted: dict[str, Any]) -> None:
+def test_an_unclear_filter_is_refused(wanted: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Criteria.model_validate(wanted)
 
@@ -114,5 +114,5 @@ def test_a_filter_is_the_same_however_it_is_written(one: dict[str, Any], other: 
 
 
 @pytest.mark.parametrize("number", ["112", "1234", "+999"])
-def test_what_is_no_number_of_a_country_stays_as_it_is_asked_for(number: str) -> None:
+def test_an_invalid_number_of_a_filter_is_unchanged(number: str) -> None:
     assert Criteria.model_validate({"caller": number}).to_dict("LV") == {"caller": number}

@@ -1,4 +1,4 @@
-"""Secrets are never stored in clear, outlive the keys that seal them, and are never thrown away."""
+"""Secrets are never stored in clear, survive a rotation of keys, and are never discarded."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def leave(storage: Storage, environment: dict[str, str], endpoint: str, *keys: s
     return subscribing.unsubscribe_address(bridge, json.dumps({"endpoint": endpoint}).encode())
 
 
-def test_who_leaves_while_rows_cannot_be_read_is_asked_to_come_again(
-    environment: dict[str, str], storage: Storage
-) -> None:
+def test_unsubscribing_while_rows_cannot_be_read_is_503(environment: dict[str, str], storage: Storage) -> None:
     make(under(storage, FIRST))
     readable = make(under(storage, SECOND, FIRST), "https://8.8.8.8/other")
     for endpoint, left in (
@@ -145,9 +143,7 @@ def subscribe(bridge: Bridge) -> dict[str, Any]:
     return subscribing.subscribe(bridge, "CallStarted", body, "https://bridge.example")[0]
 
 
-def test_who_got_503_for_what_was_done_gets_the_secret_the_next_time(
-    start_bridge: Callable[..., Bridge], bridge: Bridge
-) -> None:
+def test_a_retry_after_503_gets_the_secret(start_bridge: Callable[..., Bridge], bridge: Bridge) -> None:
     bridge.storage.ready()
     doomed = start_bridge()
     break_connections(doomed.storage, "POST", TABLE, times=9)

@@ -1,4 +1,4 @@
-"""Signatures are those of Standard Webhooks, and nothing else passes for one."""
+"""Signatures follow Standard Webhooks, and all others are refused."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_five_minutes_either_way_are_tolerated(seconds: int) -> None:
     ],
     ids=str,
 )
-def test_anything_else_is_refused_in_one_way(change: Any, body: bytes, held: list[str], now: float) -> None:
+def test_every_other_signature_is_refused_alike(change: Any, body: bytes, held: list[str], now: float) -> None:
     with pytest.raises(SignatureRefused):
         verify(GIVEN | change, body, held, now)
 
@@ -82,7 +82,7 @@ def test_a_secret_has_24_to_64_bytes(size: int, fits: bool) -> None:
 @pytest.mark.parametrize(
     "text", ["", "secret", base64.b64encode(b"k" * 32).decode(), "whsec_" + "?" * 40, "whsec_é" * 9]
 )
-def test_what_is_no_secret_is_refused_with_the_form(text: str) -> None:
+def test_an_invalid_secret_is_refused_with_the_format(text: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
         key_of(text)
 

@@ -1,4 +1,4 @@
-"""Times: read as they are written, and as nothing where they say nothing."""
+"""Times: read in any documented form; placeholders are no time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START = datetime(2024, 5, 31, 10, 0, tzinfo=UTC)
         *(None, 0, 1717149600, 1.5, True, [], ["2018-04-25"], {}, {"date": "2018-04-25"}),
     ],
 )
-def test_what_stands_for_no_time_says_nothing(value: Any) -> None:
+def test_placeholders_are_no_time(value: Any) -> None:
     assert event_time(value) is None
 
 

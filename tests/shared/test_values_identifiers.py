@@ -48,5 +48,5 @@ def test_anything_is_an_identifier_or_none(value: Any) -> None:
         *([], [971], {}, {"id": 971}, "971,972"),
     ],
 )
-def test_what_spells_no_identifier_is_none(value: Any) -> None:
+def test_invalid_identifiers_are_none(value: Any) -> None:
     assert identifier(value) is None

@@ -1,4 +1,4 @@
-"""JSON bodies: one character that cannot be read spoils itself, and nothing beside it."""
+"""JSON bodies: an unreadable character is replaced, and everything else is kept."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ VALUES = st.recursive(
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_what_is_not_json_is_said_so(body: bytes) -> None:
+def test_invalid_json_is_an_error(body: bytes) -> None:
     with pytest.raises(Refused):
         parse_body(body)
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 @pytest.mark.parametrize("levels", [31, 32, 900])
-def test_what_lies_deeper_than_32_levels_is_kept_as_text(opening: str, closing: str, levels: int) -> None:
+def test_values_deeper_than_32_levels_are_kept_as_text(opening: str, closing: str, levels: int) -> None:
     body = opening * levels + "[1]" + closing * levels
     value, depth = parse_body(body.encode()), 0
     while isinstance(value, (list, dict)) and value:
@@ -46,7 +46,7 @@ def test_what_lies_deeper_than_32_levels_is_kept_as_text(opening: str, closing: 
 @pytest.mark.parametrize(
     "body", [b"", b"x", b'{"a":', b'{"a": nan}', b'{"a": 1e}', b'{"a": +1}', b"[" * 60_000], ids=repr
 )
-def test_what_is_no_json_is_none_with_odd_numbers_either(body: bytes) -> None:
+def test_invalid_json_with_odd_numbers_is_an_error(body: bytes) -> None:
     with pytest.raises(Refused):
         parse_body(body, odd_numbers=True)
 
@@ -100,13 +100,13 @@ def test_a_character_that_cannot_be_read_spoils_itself(body: bytes, value: Any) 
         (json.dumps({"a": "ā"}, ensure_ascii=False).encode("utf-32"), {"a": "ā"}),
     ],
 )
-def test_what_can_be_read_is_kept_whole(body: bytes, value: Any) -> None:
+def test_readable_values_are_kept(body: bytes, value: Any) -> None:
     assert parse_body(body) == value
     assert not is_spoilt(value)
 
 
 @given(VALUES)
-def test_what_was_written_is_read_as_it_was(value: Any) -> None:
+def test_written_values_are_read_back(value: Any) -> None:
     assert parse_body(encode(value)) == value
 
 

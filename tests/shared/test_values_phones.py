@@ -29,7 +29,7 @@ WRITTEN = (
 
 
 @pytest.mark.parametrize("text", WRITTEN, ids=ascii)
-def test_what_nobody_sees_changes_no_number(text: str) -> None:
+def test_invisible_characters_change_no_number(text: str) -> None:
     assert dialled(text) == FULL
     assert e164(text, "LV") == FULL
 
@@ -64,7 +64,7 @@ def test_plain_text_is_left_alone(text: str) -> None:
     ],
     ids=ascii,
 )
-def test_marks_make_no_number_of_what_is_none(text: str) -> None:
+def test_marks_make_no_number_of_other_text(text: str) -> None:
     with pytest.raises(ValueError, match="a phone number is expected"):
         dialled(text)
 
@@ -79,7 +79,7 @@ TEXTS = st.lists(PIECES, max_size=12).map("".join)
 
 
 @given(TEXTS)
-def test_the_published_patterns_refuse_nothing_that_the_app_takes(text: str) -> None:
+def test_the_published_patterns_match_all_accepted_numbers(text: str) -> None:
     for published, read in ((NUMBER_PATTERN, dialled), (PREFIX_PATTERN, lambda text: Criteria(prefix=text))):
         try:
             read(text)

@@ -101,7 +101,7 @@ def test_events_no_longer_wanted_are_deleted_and_others_webhooks_never(
     sync(bridge)
     sync(start(pbx_events=("callcompletedevent", "CallRecorded")))
     assert registered(pbx) == ["CallCompleted", "CallRecorded"]
-    # One that is gone at the PBX already is no trouble.
+    # A webhook that is already gone at the PBX is no problem.
     pbx.hooks.unsubscribe(next(row.id for row in pbx.webhooks if row.endpoint != FOREIGN))
     report = delete_all(bridge)
     assert (registered(pbx), report.problem) == ([], None)
@@ -160,7 +160,7 @@ def test_an_id_that_the_pbx_left_out_is_kept_as_unknown_and_never_guessed(
     ],
     ids=["503", "reset", "html", "429", "403", "422"],
 )
-def test_what_the_pbx_may_have_made_without_saying_so_is_shown_as_maybe_orphaned(
+def test_webhooks_with_a_lost_answer_are_shown_as_maybe_orphaned(
     fault: dict[str, Any], left: list[str], pbx: Simulator, bridge: Bridge
 ) -> None:
     pbx.faults.add(**fault, match="CallStarted", times=1)
@@ -170,7 +170,7 @@ def test_what_the_pbx_may_have_made_without_saying_so_is_shown_as_maybe_orphaned
     assert len(sync(bridge).held) == len(NAMES)
 
 
-def test_what_nobody_knows_to_be_made_is_not_made_again_for_ever(
+def test_webhooks_with_lost_answers_are_not_made_for_ever(
     pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
 ) -> None:
     pbx.faults.add("reset", match="CallStarted", before=False)
@@ -384,7 +384,7 @@ def test_a_type_whose_webhooks_are_lost_is_logged_and_shown(bridge: Bridge, capl
     assert [line for line in status(bridge)["problems"] if "CallRecorded" in line]
 
 
-def test_what_is_wanted_and_not_held_is_a_problem_in_the_words_of_the_pbx(pbx: Simulator, bridge: Bridge) -> None:
+def test_a_missing_webhook_is_a_problem_that_quotes_the_pbx(pbx: Simulator, bridge: Bridge) -> None:
     pbx.faults.add("status", match="CallStarted", status=409)
     with pytest.raises(PbxRefused):
         sync_on_schedule(bridge)

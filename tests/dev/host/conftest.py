@@ -27,7 +27,7 @@ NEVER = "0 0 0 1 1 *"
 
 @dataclass(frozen=True)
 class Sample:
-    """A running sample app: its host, what its functions noted, and its queues."""
+    """A running sample app: its host, and the notes of its functions."""
 
     host: HostProcess
     notes_dir: Path
@@ -37,7 +37,7 @@ class Sample:
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def noted(self, name: str, count: int = 1, seconds: float = 10) -> list[dict[str, Any]]:
-        """Return the notes as soon as there are so many."""
+        """Return the notes as soon as there are `count`."""
         return until(lambda: len(notes := self.notes(name)) >= count and notes, seconds)
 
 

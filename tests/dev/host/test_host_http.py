@@ -84,7 +84,7 @@ def test_a_path_that_the_real_host_refuses_is_refused(plain: HostProcess) -> Non
     ("hosts", "status"),
     [(["[::1]:80"], 200), ([""], 500), ([], 400), (["a", "b"], 400), (["a b"], 400), (["a.example:8x"], 400)],
 )
-def test_a_host_header_that_is_none_is_refused(plain: HostProcess, hosts: list[str], status: int) -> None:
+def test_an_invalid_host_header_is_refused(plain: HostProcess, hosts: list[str], status: int) -> None:
     assert asked(plain, "GET /api/text HTTP/1.1", *(f"Host: {host}" for host in hosts))[0] == status
 
 
@@ -107,7 +107,7 @@ def test_the_first_route_in_order_of_names_wins(plain: HostProcess) -> None:
     assert {path: requests.get(f"{plain.url}/api/{path}").text for path in wins} == wins
 
 
-def test_an_answer_reaches_the_caller_as_it_was_returned(plain: HostProcess) -> None:
+def test_an_answer_reaches_the_caller_unchanged(plain: HostProcess) -> None:
     answer = requests.get(f"{plain.url}/api/reply")
     assert answer.status_code == 201
     assert answer.content == bytes(range(256))
@@ -129,7 +129,7 @@ def test_a_functions_own_content_length_goes_out_as_it_is(plain: HostProcess) ->
     assert "Transfer-Encoding" not in answer.headers
 
 
-def test_what_a_function_returns_or_raises_is_the_answer(plain: HostProcess) -> None:
+def test_returned_values_and_exceptions_become_answers(plain: HostProcess) -> None:
     answers = {"empty": (204, ""), "text": (200, "plain"), "later": (200, "later"), "boom": (500, "")}
     for path, expected in answers.items():
         answer = requests.get(f"{plain.url}/api/{path}")
@@ -176,7 +176,7 @@ def test_a_request_over_the_hosts_limits_is_refused(
     assert asked(plain, f"{line} HTTP/1.1", f"Host: {urlsplit(plain.url).netloc}", *headers)[0] == status
 
 
-def test_admin_lists_the_functions_those_too_that_are_disabled(plain: HostProcess) -> None:
+def test_admin_lists_functions_and_disabled_ones(plain: HostProcess) -> None:
     listed = {entry["name"]: entry for entry in requests.get(f"{plain.url}/admin/functions", headers=ADMIN).json()}
     assert {name for name, entry in listed.items() if entry["isDisabled"]} >= {"work", "poisoned", "asleep", "tick"}
     assert listed["tick"]["config"]["bindings"][0]["type"] == "timerTrigger"

@@ -42,7 +42,9 @@ def guarded(app_dir: Path, quiet: Mapping[str, str], tmp_path_factory: pytest.Te
     ],
 )
 @pytest.mark.parametrize("place", ["header", "query"])
-def test_a_key_opens_what_it_is_for(guarded: HostProcess, path: str, key: str | None, status: int, place: str) -> None:
+def test_a_key_opens_its_level_and_functions(
+    guarded: HostProcess, path: str, key: str | None, status: int, place: str
+) -> None:
     given = {} if key is None else {"x-functions-key": key} if place == "header" else {"code": key}
     answer = requests.get(guarded.url + path, **{"headers" if place == "header" else "params": given})
     assert answer.status_code == status
@@ -85,7 +87,7 @@ def test_blanks_around_the_headers_key_are_cut(guarded: HostProcess) -> None:
 
 @pytest.mark.slow
 @dev_host_only
-def test_without_a_folder_of_keys_none_is_asked(app_dir: Path, quiet: Mapping[str, str]) -> None:
+def test_without_a_folder_of_keys_every_level_is_open(app_dir: Path, quiet: Mapping[str, str]) -> None:
     with start_host(app_dir, env={**quiet, "HOST_SECRETS": ""}) as host:
         assert requests.get(f"{host.url}/api/locked").status_code == 200
         assert requests.get(f"{host.url}/admin/functions").status_code == 200

@@ -61,7 +61,7 @@ def test_a_failed_message_comes_back_and_then_goes_to_the_poison_queue(sample: S
 
 
 @pytest.mark.slow
-def test_a_queue_of_poison_has_none_of_its_own(sample: Start, queue: QueueClient, azurite: AzuriteProcess) -> None:
+def test_a_poison_queue_has_no_poison_queue(sample: Start, queue: QueueClient, azurite: AzuriteProcess) -> None:
     app = sample("--lease-seconds", "1", AzureFunctionsJobHost__extensions__queues__maxDequeueCount="2")
     put(queue, fails=99, name="again")
     # It fails there as well: it is hidden for a lease each time, and no longer run after its tries.

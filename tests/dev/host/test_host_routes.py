@@ -47,12 +47,12 @@ def test_a_template_matches_as_in_asp_net(template: str, path: str, expected: di
         ({"a": "x/{any}", "b": "x/y"}, "X/%79", "a"),
     ],
 )
-def test_the_first_name_wins_and_nothing_else_counts(routes: dict[str, str], path: str, name: str | None) -> None:
+def test_routes_are_tried_in_order_of_names_only(routes: dict[str, str], path: str, name: str | None) -> None:
     functions = [function(each, route) for each, route in routes.items()]
     assert first_match(functions, "GET", f"/api/{path}") == name
 
 
 @pytest.mark.parametrize("route", ["{", "x/{a:nonsense}", "runtimes", "administrators/x"])
-def test_a_route_that_cannot_be_is_refused(route: str) -> None:
+def test_an_invalid_route_is_refused(route: str) -> None:
     with pytest.raises(HostError, match="function one"):
         Routes([function("one", route)], "api")

@@ -54,7 +54,7 @@ def app(directory: Path, code: str, **files: object) -> Path:
     ],
     ids=["import", "no app", "reserved route", "version", "keys", "function"],
 )
-def test_what_stops_the_start_is_one_clear_error(
+def test_a_failed_start_prints_one_error(
     tmp_path: Path, code: str, host_json: object, env: Mapping[str, str], said: str
 ) -> None:
     with pytest.raises(NotReady, match="the process ended") as refused:

@@ -43,7 +43,7 @@ def test_a_schedule_has_seconds_first_and_both_day_fields_count(text: str, expec
 
 
 @pytest.mark.parametrize("text", ["", "* * * * * * *", "@daily", "60 * * * * *"])
-def test_what_is_not_a_schedule_is_refused(text: str) -> None:
+def test_an_invalid_schedule_is_refused(text: str) -> None:
     with pytest.raises(HostError, match=re.escape(repr(text))):
         Schedule(text)
 
@@ -67,7 +67,7 @@ def test_a_timer_never_overlaps_itself_and_is_late_once(sample: Start) -> None:
 
 @pytest.fixture
 def hosts(azurite: AzuriteProcess) -> Iterator[ContainerClient]:
-    """The container of timers' statuses; a test gives its host an id of its own there."""
+    """The container of timers' statuses; each test's host has its own id in it."""
     with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
         yield service.get_container_client("azure-webjobs-hosts")
 

@@ -1,4 +1,4 @@
-"""Actions carry the PBX's answers unchanged; a call rings once, with anything repeated, raced, lost or killed."""
+"""Actions return the PBX's answers unchanged; a call rings once despite repeats, races, lost answers and kills."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ each_way = pytest.mark.parametrize("headers", [KEY, RUN, {}], ids=["key", "run",
 def start(
     pbx: Simulator, settings: Settings, storage: Storage, start_bridge: Callable[..., Bridge]
 ) -> Callable[..., Bridge]:
-    """Start what a new process would have, at the PBX or at another address."""
+    """Start the bridge of a new process, at the PBX or at another address."""
     pbx.add_contact("Anna", "Bērziņa", contact_id=CONTACT)
 
     def started(url: str = pbx.base_url, **terms: Any) -> Bridge:
@@ -125,7 +125,7 @@ def test_lost_calls_pass_their_filters_on(bridge: Bridge, pbx: Simulator) -> Non
     assert "date_to=2018-04-25T20%3A59%3A59.999999Z" in seen.query
 
 
-def test_what_the_pbx_left_out_of_its_wrapping_is_filled_in() -> None:
+def test_missing_fields_of_the_pbx_s_wrapper_are_filled_in() -> None:
     passed = passed_on(operation("Dial"), {"message": None, "statusCode": "200", "trace": 7}, None)
     wrapping = {"version": "v2", "status": "success", "statusCode": 200, "message": "OK", "data": None}
     assert passed == wrapping | {"trace": 7}
@@ -145,14 +145,14 @@ def test_a_text_that_came_as_a_number_is_a_text(came: Any, text: str | None) -> 
         assert one["group_membership"] == [{"groupID": 1, "name": text}]
 
 
-def test_what_is_no_number_is_null_and_a_field_that_nobody_knows_stays() -> None:
+def test_invalid_numbers_are_null_and_unknown_fields_stay() -> None:
     item = {"callID": 1, "callStarted": 1524664459, "status": "", "contactID": "966", "other": 5}
     (answered,) = passed_on(operation("GetCallHistory"), {}, [item])["data"]
     assert answered == item | {"callStarted": "1524664459", "status": None, "contactID": 966}
 
 
 @pytest.mark.parametrize("data", [None, "", [], {}, "ringing", 5], ids=repr)
-def test_what_brings_no_item_may_say_nothing(data: Any, bridge: Bridge) -> None:
+def test_an_operation_without_an_item_may_have_an_empty_answer(data: Any, bridge: Bridge) -> None:
     row = Operation(id="HangUp", method="POST", path="hangup", parameters=(), summary="", description="")
 
     class Silent:
@@ -246,7 +246,7 @@ def test_many_at_once_ring_once_and_hear_the_same(headers: dict[str, str], bridg
     ],
     ids=["forbidden", "throttled", "busy", "no success"],
 )
-def test_a_pbx_that_said_no_is_asked_again(
+def test_a_refused_call_may_be_repeated(
     fault: dict[str, Any], error: type[Exception], bridge: Bridge, pbx: Simulator
 ) -> None:
     pbx.faults.add(match="Dial", times=1, **fault)
@@ -293,7 +293,9 @@ def test_a_process_that_died_while_ringing_leaves_it_uncertain(
     assert rings(pbx) == 2
 
 
-def test_what_cannot_ring_leaves_no_claim(start: Callable[..., Bridge], settings: Settings, pbx: Simulator) -> None:
+def test_a_call_that_cannot_ring_leaves_no_claim(
+    start: Callable[..., Bridge], settings: Settings, pbx: Simulator
+) -> None:
     spent = start(limit=1)
     spent.pbx._budget.take("action")
     with pytest.raises(BudgetExhausted):
@@ -316,7 +318,7 @@ def test_what_cannot_ring_leaves_no_claim(start: Callable[..., Bridge], settings
 def test_more_calls_than_an_hour_may_have_do_not_ring_and_leave_no_claim(bridge: Bridge, pbx: Simulator) -> None:
     bridge = with_limit(bridge, 2)
     first = dial(bridge, KEY)
-    # What may have rung counts.
+    # A call that may have rung counts.
     pbx.faults.add("reset", "Dial", times=1, before=False)
     with pytest.raises(PbxUnavailable):
         dial(bridge, {}, destination="27771154")

@@ -1,4 +1,4 @@
-"""Refusals to dial: costly numbers, countries that nobody named, and more calls than an hour may have."""
+"""Dial rules: premium-rate numbers, countries that are not allowed, and the hourly limit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def examples(*kinds: int) -> Iterator[tuple[str, str, str, str]]:
 
 
 def is_ordinary(number: str, region: str) -> bool:
-    """Return True if a number is valid as it stands, and not a premium-rate one."""
+    """Return True if a number is valid and not premium-rate."""
     parsed = phonenumbers.parse(number, region)
     kind = phonenumbers.number_type(parsed)
     return phonenumbers.is_valid_number(parsed) and kind != phonenumbers.PhoneNumberType.PREMIUM_RATE

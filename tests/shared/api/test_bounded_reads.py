@@ -1,4 +1,4 @@
-"""Reads cost what their answer holds: as many storage requests in a long history as in a short one."""
+"""The cost of a read depends on its answer: it takes as many storage requests in a long history as in a short one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.events import received
 
 START = datetime(2026, 5, 31, 12, tzinfo=UTC)
 OURS, RARE, EMPLOYEE = "+37167000123", "+37129998877", 4711
-# Where in the history the rare caller stands: old, and in two places.
+# The places of the rare caller in the history: old, and in two places.
 PLACES = (3, 40)
 MOST, MOST_OF_NEWEST = 8, 10
 
@@ -58,10 +58,10 @@ def happened(number: int, name: str, *, only: tuple[str, ...] = ()) -> ReceivedE
 
 
 def fill(bridge: Bridge, count: int) -> None:
-    """A history of so many calls, each with a recording, a voicemail and an event, written a hundred rows at once."""
+    """Write a history of `count` calls, each with a recording, a voicemail and an event, a hundred rows at once."""
     storage, made = bridge.storage, []
     for name in ("call_history", "call_records", "voicemails"):
-        # The emulator takes long: only the calls are many.
+        # The emulator is slow: only the calls are many.
         put(storage, name, *map(item, range(count if name == "call_history" else 250)))
     for number in range(count):
         event = happened(number, "CallStarted")

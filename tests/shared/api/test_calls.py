@@ -1,4 +1,4 @@
-"""Calls as people mean them: filters, days of TIME_ZONE, parts, one call with all that happened, and lost callers."""
+"""The list of calls: filters, days of TIME_ZONE, pages and lost callers; and one call with its events."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_parts_follow_each_other(bridge: Bridge, day: dict[str, int], filters: d
     assert found == whole
 
 
-def test_what_does_not_fit_is_named(bridge: Bridge, day: dict[str, int]) -> None:
+def test_invalid_parameters_are_named(bridge: Bridge, day: dict[str, int]) -> None:
     with pytest.raises(Invalid) as refused:
         calls.read(bridge, GET_CALLS, Request(query={"outcome": "lost", "from": "yesterday"}))
     assert refused.value.fields.keys() == {"outcome", "from"}
@@ -108,7 +108,7 @@ def test_a_call_has_its_words_and_times(bridge: Bridge, day: dict[str, int]) -> 
         calls.whole_call(bridge, 1)
 
 
-def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
+def test_each_ended_call_is_listed_once_when_its_story_is_complete(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stories, begin = Calls(bridge.storage, "LV"), now()
@@ -148,7 +148,7 @@ def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.Monk
     assert page.status == 202
 
 
-def test_a_call_shows_what_subscribers_were_sent_of_it(bridge: Bridge, day: dict[str, int]) -> None:
+def test_a_call_shows_its_deliveries_to_subscribers(bridge: Bridge, day: dict[str, int]) -> None:
     known, event = subscriptions(bridge), received("CallCompleted", callID=day["before"])
     people.add(bridge.storage, store.pointers(event, "LV"))
     store.publish(bridge, replace(event, row=row_of(bridge.storage, event)))

@@ -1,4 +1,4 @@
-"""The feed says what happened, newest first, and loses nothing between its parts."""
+"""The feed lists events, newest first, without gaps between its pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = ("CallStarted", "CallConnected", "CallCompleted")
 
 
 def happening(bridge: Bridge, number: int, name: str, **data: Any) -> dict[str, Any]:
-    """The feed's row of an event that came in so many seconds after the start."""
+    """Return the feed's row of an event that arrived so many seconds after the start."""
     id = f"{number:052d}".translate(str.maketrans("0123456789", "abcdefghij"))
     at = START + timedelta(seconds=number)
     event = received(name, id=id, at=at, **data)
@@ -64,7 +64,7 @@ def parts(bridge: Bridge, **query: Any) -> Iterator[list[str]]:
         mark = {"continuation": answer["continuation"]}
 
 
-def test_an_item_says_what_came_and_how(bridge: Bridge, ids: list[str]) -> None:
+def test_an_item_has_the_event_and_its_origin(bridge: Bridge, ids: list[str]) -> None:
     answer = read(bridge, limit=1)
     assert (answer["statusCode"], answer["status"]) == (200, "success")
     (item,) = answer["data"]
@@ -83,7 +83,7 @@ def test_an_item_says_what_came_and_how(bridge: Bridge, ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 30, 31])
-def test_its_parts_make_the_whole_while_more_comes_in(limit: int, bridge: Bridge, ids: list[str]) -> None:
+def test_pages_have_no_gaps_while_events_arrive(limit: int, bridge: Bridge, ids: list[str]) -> None:
     found: list[str] = []
     for number, part in enumerate(parts(bridge, limit=limit)):
         assert len(part) <= limit
@@ -114,7 +114,7 @@ def test_filters_let_through_what_is_asked_for(query: Any, wanted: Any, bridge: 
     assert [id for part in parts(bridge, limit=2, **query) for id in part] == expected
 
 
-def test_what_does_not_fit_is_refused(bridge: Bridge) -> None:
+def test_invalid_parameters_are_refused(bridge: Bridge) -> None:
     query = dict.fromkeys(("type", "call_id", "number", "date_from"), "' or 1 eq 1")
     with pytest.raises(Invalid) as refused:
         read(bridge, **query)
@@ -126,7 +126,7 @@ def test_what_does_not_fit_is_refused(bridge: Bridge) -> None:
     ["", "garbage", "é", "=", "A" * 5000, *(base64.urlsafe_b64encode(one * 32).decode() for one in (b"0", b"\xff"))],
     ids=lambda mark: mark[:9],
 )
-def test_a_continuation_that_is_none_of_ours_is_refused(mark: str, bridge: Bridge) -> None:
+def test_a_foreign_continuation_is_refused(mark: str, bridge: Bridge) -> None:
     with pytest.raises(Refused, match="continuation"):
         read(bridge, continuation=mark)
 

@@ -40,7 +40,7 @@ def parameters(name: str) -> dict[str, dict[str, Any]]:
     return {given["name"]: given for given in OPERATIONS[name][2]["parameters"]}
 
 
-def test_it_is_openapi_2_and_says_where_it_was_asked_for() -> None:
+def test_the_definition_is_openapi_2_with_the_requested_host() -> None:
     body, etag = served("http", "127.0.0.1:7071", "/pbx")
     described = json.loads(body)
     validate(described, cls=OpenAPIV2SpecValidator)
@@ -159,13 +159,13 @@ def test_every_object_is_a_named_schema_and_what_is_always_there_is_required() -
         assert SERVED["definitions"][row.noun]["required"] == [row.id_field]
 
 
-def test_it_says_what_it_produces_and_tags_every_operation() -> None:
+def test_the_definition_has_media_types_and_tags_every_operation() -> None:
     assert SERVED["produces"] == ["application/json"]
     tags = [tag["name"] for tag in SERVED["tags"]]
     assert sorted({tag for _, _, operation in OPERATIONS.values() for tag in operation["tags"]}) == tags
 
 
-def test_makers_pick_by_name_what_has_one() -> None:
+def test_makers_choose_by_name() -> None:
     found = {
         name: schema["x-ms-dynamic-values"]
         for name, schema in (

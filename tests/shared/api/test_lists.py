@@ -1,4 +1,4 @@
-"""Lists bring what is stored, newest first, filtered and paged; list actions find it by number and by name, too."""
+"""Lists return stored items, newest first, filtered and paged; list actions also find them by number and name."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_groups_are_found_by_their_members(bridge: Bridge) -> None:
 
 def test_voicemails_are_found_by_box_sender_time_and_the_employee_whose_call_it_was(bridge: Bridge) -> None:
     voicemails = resource("voicemails")
-    # As the story of its call has it.
+    # The same value as in the story of its call.
     people.add(bridge.storage, [(people.employee(966), people.Pointer("voicemail", "1", START))])
     first = {"voicemailID": 1, "sender": "27771153", "callStarted": "2018-04-25T13:54:19+0000", "voicemailBoxID": 5120}
     second = {"voicemailID": 2, "sender": "", "callStarted": "2018-04-25T13:55:19+0000", "voicemailBoxID": 5121}
@@ -185,7 +185,7 @@ def test_a_call_with_a_plain_counter_is_found_by_its_date(bridge: Bridge) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stored_in", [1, 1300], ids=["each on its own", "all at once"])
-def test_who_asks_by_the_greatest_id_of_the_last_answer_gets_everything(stored_in: int, bridge: Bridge) -> None:
+def test_polling_by_the_greatest_id_returns_everything(stored_in: int, bridge: Bridge) -> None:
     put(bridge.storage, CALLS.name, call(0))
     news = [call(minute) for minute in range(1, 1301)] if stored_in > 1 else [call(minute) for minute in range(1, 31)]
     for start in range(0, len(news), stored_in):
@@ -241,7 +241,7 @@ def test_a_contact_is_found_by_name_and_number(query: dict[str, Any], expected: 
     assert [item["contactID"] for item in find(bridge, resource("contacts"), **query)] == expected
 
 
-def test_what_makers_pick_from_has_a_title(bridge: Bridge) -> None:
+def test_lists_of_choices_have_titles(bridge: Bridge) -> None:
     put(bridge.storage, "contacts", *PEOPLE)
     put(bridge.storage, "voicemail_boxes", {"voicemailBoxID": 5, "boxName": "Birojs"})
     put(bridge.storage, CALLS.name, call(0))
@@ -271,6 +271,6 @@ def test_a_call_is_found_by_either_number(query: dict[str, Any], expected: list[
     assert [item["callID"] for item in find(bridge, CALLS, **query)] == expected
 
 
-def test_a_search_that_says_nothing_is_refused(bridge: Bridge) -> None:
+def test_an_empty_search_is_refused(bridge: Bridge) -> None:
     with pytest.raises(Invalid, match=r"name: .*number: "):
         find(bridge, resource("contacts"), name="  ", number="anna")

@@ -1,4 +1,4 @@
-"""Polling triggers bring each arrival that fits once, in its order: in batches, or one at a time by Location."""
+"""Polling triggers return each matching arrival once, in order, in batches or one at a time by Location."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ask(bridge: Bridge, **query: Any) -> Page:
 
 
 def follow(bridge: Bridge, page: Page) -> Page:
-    """Ask where the last answer says."""
+    """Request the Location of the last answer."""
     address, _, query = page.headers["Location"].partition("?")
     assert address == f"{BASE}/api/v2/trigger/call_history"
     return ask(bridge, **dict(parse_qsl(query)))
@@ -90,7 +90,7 @@ def test_a_poll_keeps_its_filters_and_passes_over_the_rest(bridge: Bridge) -> No
 
 
 def batches(bridge: Bridge, state: str, **query: Any) -> list[list[int]]:
-    """Return what a connector gets that asks by the state of the last answer until there is nothing new."""
+    """Poll by the state of the last answer, as a connector does, until nothing is new; return the items."""
     found = []
     while True:
         page = ask(bridge, state=state, **query)
@@ -121,6 +121,6 @@ def test_a_batch_keeps_to_filters_and_limit_and_loses_nothing(bridge: Bridge) ->
 
 
 @pytest.mark.parametrize("state", ["soon", "-1", "1" * 19, "1.0"])
-def test_a_state_that_is_none_of_ours_is_refused(state: str, bridge: Bridge) -> None:
+def test_a_foreign_state_is_refused(state: str, bridge: Bridge) -> None:
     with pytest.raises(Invalid, match=r"state"):
         ask(bridge, state=state)

@@ -66,7 +66,7 @@ def test_a_value_is_exact_however_it_is_spelled(name: str, text: str, value: Any
         *((one.name, "", "it is empty") for one in CALLS.parameters if one.default is None),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_reason(name: str, text: str, reason: str) -> None:
+def test_invalid_values_are_refused_with_the_reason(name: str, text: str, reason: str) -> None:
     assert reason in reasons(CALLS, Request(query={name: text}))[name]
 
 
@@ -130,7 +130,7 @@ def test_an_id_in_a_body_is_a_whole_number_and_a_phone_number_is_a_text(name: st
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_a_body_that_is_no_object_is_refused(body: bytes, answer: Answer) -> None:
+def test_a_body_must_be_an_object(body: bytes, answer: Answer) -> None:
     with pytest.raises(Refused) as refused:
         check(DIAL, Request(body=body))
     assert refused.value.answer is answer

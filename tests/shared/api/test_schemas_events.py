@@ -1,4 +1,4 @@
-"""An event's data in the definition has all that its deliveries carry; patterns accept what the app takes and makes."""
+"""The schema of an event has all fields of its deliveries; patterns accept all values that the app accepts."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_an_endpoint_that_fits_is_https(url: str, fits: bool) -> None:
         SubscribeRequest(endpoint=url)
 
 
-def test_a_secret_that_the_app_takes_or_makes_fits_and_no_other() -> None:
+def test_only_valid_secrets_match_the_pattern() -> None:
     assert re.search(SECRET_PATTERN, new_secret())
     for size in range(20, 70):
         secret = f"whsec_{base64.b64encode(bytes(range(size))).decode()}"

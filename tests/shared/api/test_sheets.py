@@ -1,4 +1,4 @@
-"""Lists as files: what Excel and a CRM make of them, and how many rows they take."""
+"""Lists as files for Excel and a CRM: their contents and their limit of rows."""
 
 from __future__ import annotations
 

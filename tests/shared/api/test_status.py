@@ -1,4 +1,4 @@
-"""The page for whoever runs the bridge says what is wrong first, and stays short."""
+"""The status lists problems first, and stays short."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_all_is_well_where_nothing_is_wrong(bridge: Bridge) -> None:
     assert list(shown) == ["problems", *parts]
 
 
-def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
+def test_problems_are_listed_first_in_words(bridge: Bridge) -> None:
     old = now() - timedelta(hours=2)
     failed = {"last_success": old, "last_error": "PbxThrottled: GetCallHistory: x"}
     save_checkpoint(bridge.storage, Checkpoint(resource="call_history"), **failed)
@@ -102,7 +102,7 @@ def test_a_missing_key_is_named_first_and_the_rest_is_shown(bridge: Bridge) -> N
     assert shown["budget"]["limit"] == 100
 
 
-def test_what_stands_in_the_way_of_webhooks_is_said_with_the_words_of_the_pbx(bridge: Bridge) -> None:
+def test_problems_with_webhooks_quote_the_pbx(bridge: Bridge) -> None:
     outside = replace(bridge, settings=replace(bridge.settings, public_base_url="https://app.example/"))
     with alone(bridge) as one:
         one.renew(problem="Subscribe: no more than 20.")
@@ -110,7 +110,7 @@ def test_what_stands_in_the_way_of_webhooks_is_said_with_the_words_of_the_pbx(br
     assert problem.endswith(": the answer was “Subscribe: no more than 20”. POST /api/ops/webhooks/sync tries again.")
 
 
-def test_why_a_timer_failed_is_said_in_words(bridge: Bridge) -> None:
+def test_the_reason_of_a_failed_timer_is_in_words(bridge: Bridge) -> None:
     for name, error in (("A", ConfigError("x.")), ("B", PbxUnreachable("Get", "x")), ("C", ZeroDivisionError("x"))):
         with pytest.raises(type(error)), health.watched(bridge.storage, name):
             raise error

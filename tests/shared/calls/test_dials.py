@@ -35,11 +35,11 @@ def test_many_processes_at_once_never_make_more_calls_than_an_hour_may_have(stor
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(rings, range(24))) == 10
-    # Who is refused may ask again.
+    # A refused call leaves no row.
     assert len(list(storage.table(dials.TABLE).query_entities(f"PartitionKey ne '{dials.LIMIT}'"))) == 10
 
 
-def test_the_hour_goes_along_and_what_did_not_ring_does_not_count(
+def test_the_hour_is_rolling_and_calls_that_did_not_ring_do_not_count(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     minutes, start = [0], time.time()

@@ -1,4 +1,4 @@
-"""Lost callers: which events are new and which are repeats, who waits since when, and what ends the waiting."""
+"""Lost callers: new events and repeats, the time of waiting, and its end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _number = itertools.count()
 
 
 def received(name: str, minutes: float, **data: Any) -> ReceivedEvent:
-    """An event as it comes off the queue, with the id that it was queued under."""
+    """Return an event as a message of the queue, with its id."""
     id = None if "last_contact" in data else f"queued{next(_number)}"
     numbers = {"callerid": "26123456", "destination": "67000123"}
     return events.received(name, at=NOON + timedelta(minutes=minutes), id=id, **numbers | data)
@@ -155,7 +155,7 @@ def test_a_row_has_the_employees_whom_the_try_rang(bridge: Bridge) -> None:
     assert only(bridge).rung == (966,)
 
 
-def test_what_comes_late_changes_nothing_of_what_came_since(bridge: Bridge) -> None:
+def test_late_events_do_not_undo_newer_ones(bridge: Bridge) -> None:
     added = [received(ADDED, minutes, last_contact=contact(minutes - 1)) for minutes in (0, 4)]
     count(bridge, [*added, received(REMOVED, 2)])
     assert only(bridge).open

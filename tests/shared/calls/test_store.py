@@ -1,4 +1,4 @@
-"""Table `calls`: bounded rows, voicemails that find their own call, and ends that never come."""
+"""Table `calls`: bounded rows, calls of voicemails, and calls without an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The story of a call does not depend on the order in which its events are heard."""
+"""The story of a call does not depend on the order in which its events arrive."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_missed_call_with_a_voicemail_ends_in_voicemail() -> None:
     ],
     ids=str,
 )
-def test_who_cannot_be_named_keeps_no_call_ringing(rung: list[Any], ended: list[Any], outcome: str) -> None:
+def test_an_unknown_employee_keeps_no_call_ringing(rung: list[Any], ended: list[Any], outcome: str) -> None:
     events = [received("CallStarted", **NUMBERS, contactID=contact) for contact in rung]
     events += [received("CallCompleted", **NUMBERS, contactID=contact) for contact in ended]
     assert story_of(events)["outcome"] == story_of(events[::-1])["outcome"] == outcome
@@ -168,7 +168,7 @@ def test_who_cannot_be_named_keeps_no_call_ringing(rung: list[Any], ended: list[
     [(1, 0, "answered"), (1, ["x"], "answered"), (["x"], 7, "answered"), (0, 7, "answered"), (1, 7, "talking")],
     ids=str,
 )
-def test_who_cannot_be_named_keeps_no_call_talking(talking: Any, ended: Any, outcome: str) -> None:
+def test_an_unknown_employee_keeps_no_call_talking(talking: Any, ended: Any, outcome: str) -> None:
     events = [
         received("CallStarted", **NUMBERS, contactID=talking),
         received("CallConnected", **NUMBERS, contactID=talking, callConnected=moment(ANSWER)),
@@ -178,7 +178,7 @@ def test_who_cannot_be_named_keeps_no_call_talking(talking: Any, ended: Any, out
 
 
 @pytest.mark.parametrize("connected", [None, "1970-01-01T00:00:00+0000", "soon"])
-def test_who_connected_has_answered_also_where_nobody_says_when(connected: Any) -> None:
+def test_a_connected_employee_has_answered_even_without_a_time(connected: Any) -> None:
     events = [
         received("CallStarted", **NUMBERS, contactID=2),
         received("CallConnected", **NUMBERS, contactID=2, callConnected=connected),
@@ -210,7 +210,7 @@ def test_history_knows_better_than_a_webhook_and_both_better_than_nobody() -> No
         assert (story["destination"], story["ended"], story["revision"]) == ("67000123", times["callEnded"], 1)
 
 
-def test_what_history_says_of_a_call_that_goes_on_is_no_end() -> None:
+def test_history_does_not_end_a_running_call() -> None:
     going_on = received("CallCompleted", origin="reconciled", **NUMBERS, contactID=2, callEnded=None)
     ringing = received("CallStarted", **NUMBERS, contactID=2)
     assert story_of([ringing, going_on])["outcome"] == "ringing"
@@ -239,7 +239,7 @@ def test_transfers_there_and_back_and_there_again_differ_by_their_times() -> Non
     events = [handed(1, 2, 1), handed(2, 1, 2), handed(1, 2, 3)]
     assert len({event.id for event in events}) == 3
     assert handed(1, 2, 1).id == events[0].id
-    # A transfer without an event shows in the end of its leg, which gives the legs in order again.
+    # The end of a leg shows a transfer without an event, so the legs are still in order.
     for at, pair in ((3, (1, 2)), (4, (2, 9))):
         taken = {"callConnected": moment(ANSWER + timedelta(minutes=at)), "connectionTime": 5}
         events.append(received("CallCompleted", **NUMBERS, previous_contactID=pair[0], contactID=pair[1], **taken))

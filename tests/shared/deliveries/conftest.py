@@ -1,4 +1,4 @@
-"""A bridge whose subscribers live on this machine, and one such subscriber."""
+"""A bridge that may post to this machine, and a subscriber on it."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def fail_since(bridge: Bridge, one: Subscription, since: timedelta) -> None:
 
 
 def fill(bridge: Bridge, one: Subscription, count: int) -> None:
-    """Put so many events into an outbox, as though they had come while nobody looked."""
+    """Put events into an outbox, without a wake-up."""
     first, found = now() - timedelta(seconds=1), []
     for number in range(count):
         id, received = f"event{number:06d}", first + timedelta(microseconds=number)

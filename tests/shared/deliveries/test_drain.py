@@ -1,4 +1,4 @@
-"""Deliveries: once each, tried again, given up in the end, and never at others' cost."""
+"""Deliveries: made once, retried, given up in the end, without delaying other subscribers."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ def test_a_message_that_comes_twice_is_posted_once(bridge: Bridge, sent: Sent, l
     assert [other.id for other in listener.received] == [event, event]
 
 
-def test_who_was_taken_for_dead_changes_nothing(start_bridge: Callable[..., Bridge], listener: Listener) -> None:
+def test_a_run_that_lost_its_lease_changes_nothing(start_bridge: Callable[..., Bridge], listener: Listener) -> None:
     here, there = start_bridge(), start_bridge()
     here.storage.ready()
     ours = outbox(here.storage)
@@ -312,7 +312,7 @@ def test_who_was_taken_for_dead_changes_nothing(start_bridge: Callable[..., Brid
 
 
 @pytest.mark.slow
-# Who is killed closes nothing.
+# A killed process closes no connection.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 @pytest.mark.parametrize("status", [200, 500], ids=["delivered", "failed"])
@@ -430,7 +430,7 @@ def test_subscribing_again_tries_a_disabled_one_at_once_and_begins_the_five_days
     assert (state_events(sent), places(bridge, one)) == ([], [])
 
 
-def test_what_lost_its_message_is_found(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+def test_places_without_a_message_are_found(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     one, idle = subscription(bridge, listener.url), subscription(bridge, listener.url, event="CallStarted")
     assert happen(bridge, sent)
     wake_waiting(bridge)
@@ -445,7 +445,7 @@ def test_what_lost_its_message_is_found(bridge: Bridge, sent: Sent, listener: Li
     assert sent.take() == []
 
 
-def test_an_event_that_is_gone_is_a_dead_letter(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+def test_a_missing_event_is_a_dead_letter(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     one = subscription(bridge, listener.url)
     Outbox(bridge.storage, one.id).put([(now(), "nothing")])
     assert drained(bridge, sent, one) == []
@@ -508,7 +508,7 @@ def test_a_message_that_is_no_delivery_can_never_succeed(bridge: Bridge, message
         consumer.run(bridge, message)
 
 
-def test_what_is_for_nobody_any_more_is_dropped(bridge: Bridge, sent: Sent) -> None:
+def test_work_for_an_unknown_subscription_is_dropped(bridge: Bridge, sent: Sent) -> None:
     drain(bridge, "nobody")
     assert sent.take() == []
     with pytest.raises(Unprocessable):

@@ -1,4 +1,4 @@
-"""The consequences of a batch, from values alone."""
+"""The policy of deliveries: the consequences of a batch's results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_one_that_fails_beside_others_has_its_own_schedule_and_they_make_it_coun
 def test_five_events_without_a_success_make_a_subscriber_down(failures: int, is_down: bool) -> None:
     ruling = ruled(*[BAD] * failures)
     assert (ruling.state.rounds > 0, ruling.state.resume > NOW) == (is_down, is_down)
-    # What waits with its subscriber keeps its place.
+    # An event that waits with its subscriber keeps its place.
     assert len(ruling.again) == (0 if is_down else failures)
 
 
@@ -67,7 +67,7 @@ def test_a_pause_that_is_asked_for_is_kept_and_counts_as_a_round_where_nothing_g
     assert (beside.state.rounds, beside.state.resume, beside.again) == (0, NOW + timedelta(seconds=120), [])
 
 
-def test_who_never_takes_anything_is_down_however_soon_it_asks_to_be_tried_again() -> None:
+def test_a_subscriber_that_never_succeeds_is_down_despite_a_short_retry_after() -> None:
     state, waits = State(), []
     for _ in range(7):
         state = ruled(Outcome("failed", "429", 0.1, wait=1), state=state).state

@@ -1,4 +1,4 @@
-"""Outboxes: an event has one place for each who wants it, and what others write meanwhile stays."""
+"""Outboxes: an event has one place for each matching subscription, and concurrent writes are kept."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOWHERE = "http://127.0.0.1:9/"
 
 
 class Racing(HTTPAdapter):
-    """Has somebody else write first, so many times."""
+    """Has another process write first, so many times."""
 
     def __init__(self, work: Callable[[], object], times: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def test_what_happens_before_other_instances_know_of_a_subscriber_is_caught_up(
     subscribe(here, "CallCompleted", body, "https://bridge.example")
     (look,) = ours.take()
     assert look.delay > 5
-    # That instance does not know of it yet.
+    # The other instance does not know the subscription yet.
     assert happen(there, theirs) == []
     happen(here, ours)
     (one,) = subscriptions(here).all()

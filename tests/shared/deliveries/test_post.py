@@ -1,4 +1,4 @@
-"""A post ends in time, goes nowhere else, and its answer is read in one way."""
+"""A post ends in time, follows no redirect, and has one of a few results."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_name_of_many_addresses_that_hang_has_no_more_time_than_one(monkeypatc
     with socket.socket() as server, socket.socket() as first, socket.socket() as second:
         server.bind(("0.0.0.0", 0))
         server.listen(0)
-        # Its queue is full: whoever else connects hangs.
+        # Its queue is full: every other connection hangs.
         for one in (first, second):
             one.setblocking(False)
             one.connect_ex(server.getsockname())

@@ -1,4 +1,4 @@
-"""Events on their way in: only the key makes one, all else that does not fit is kept and named as drift."""
+"""Receiving events: only key fields are required; other fields that do not match are kept and reported as drift."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def test_an_event_is_queued_whole_under_the_id_that_is_answered(event: Event, br
     id = accept(bridge, event, sent)
     (message,) = queued(bridge)
     assert (message["id"], message["body"]) == (id, json.loads(sent))
-    # What says neither when nor which one it is has an id of its own each time; its pair's row knows a repeat.
+    # An event without a time or number gets a new id each time; the row of its pair knows a repeat.
     assert (accept(bridge, event, sent) == id) is (event.name != "LostCallerRemoved")
 
 

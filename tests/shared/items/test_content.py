@@ -1,4 +1,4 @@
-"""Another spelling of an item is no edit, and another value is."""
+"""An item in another spelling is unchanged; an item with another value is edited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items are read by their ids wherever those lie, and arrive in an order that never goes back."""
+"""Items are read by id at any distance, and arrival numbers never decrease."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_many_are_read_from_both_ends_and_neighbours_in_one_request(storage: Sto
     requests = counted(storage)
     assert len(stored(storage, NAME, numbers[:900])) == 900
     assert requests.count == 1
-    # One far away costs the way there, not all that lies between.
+    # A distant item costs a few requests, not those of the rows between.
     assert set(stored(storage, NAME, [numbers[0], LARGEST_ID])) == {numbers[0], LARGEST_ID}
     assert requests.count <= 4
 

@@ -1,4 +1,4 @@
-"""A file's kind comes from its bytes, then from its label; text is no audio, and a file says whether it has sound."""
+"""Kinds of audio come from bytes, then from the content type; text is not audio, and neither are headers alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching audio: whole or not at all, from allowed places only, and no longer than a server deserves."""
+"""Downloads of audio: whole or not at all, from allowed hosts only, and ended in time."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_the_body_of_a_redirect_is_not_read(server: RawServer, settings: Setting
 
     server.answers += [endless, fixed(head(LENGTH), AUDIO)]
     assert fetch(server, settings) == AUDIO
-    # What the kernel took into its buffers, and no more.
+    # Only the bytes in the kernel's buffers.
     assert server.sent < 64 << 20
 
 

@@ -131,7 +131,7 @@ def test_a_deletion_reaches_every_copy_and_no_other_voicemail(
 
 
 class Versions(HTTPAdapter):
-    """A storage service that keeps versions, as Azure's does, in front of one that has none."""
+    """A proxy of the emulator that keeps versions, as Azure does and the emulator does not."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -201,7 +201,7 @@ def test_bytes_that_are_kept_beside_others_go_too_where_their_caller_was_erased_
 
 
 @pytest.mark.slow
-# Who is killed closes nothing.
+# A killed process closes no connection.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 @pytest.mark.parametrize("kind", ["recording", "voicemail", "long recording"])

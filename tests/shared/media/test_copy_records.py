@@ -1,4 +1,4 @@
-"""A recording costs no call of the PBX: its event brings the address, and the polled list what the event lacks."""
+"""A recording needs no call of the PBX: its event has the address, and the polled list the other fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def event(pbx: Simulator, **changes: Any) -> dict[str, Any]:
-    """A message with what the PBX's event said."""
+    """Return a message with the fields of the PBX's event."""
     url = f"{pbx.url}/files/{audio(pbx).token}"
     record = {"recordingID": RECORDING, "callID": CALL, "callStarted": STARTED, "recordingURL": url, "direction": "in"}
     return asked(record=record | changes)

@@ -1,4 +1,4 @@
-"""Audio is stored when it is all there; what stays short is kept, marked, and looked at again."""
+"""Audio is stored once it is complete; audio that stays incomplete is kept, marked, and checked again."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ WINDOW = 3.0
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that tests move."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -34,7 +34,7 @@ class Clock:
 
 @pytest.fixture
 def start(storage: Storage) -> Callable[..., Budget]:
-    """Start what a new process would have, always on the same account."""
+    """Start the budget of a new process, on the same account."""
     account = uuid.uuid4().hex
     return lambda **options: Budget(storage, account, **options)
 
@@ -129,7 +129,7 @@ def test_a_call_costs_two_operations_of_storage(storage: Storage, start: Callabl
     assert adapter.count == 2 * 16
 
 
-# Prints the moments of its places: a busy machine delays what comes after them.
+# Prints the times of its places, since a busy machine delays later lines.
 _PROCESS = f"""
 import sys, threading, time
 from shared.errors import BudgetExhausted

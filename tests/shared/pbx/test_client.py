@@ -1,4 +1,4 @@
-"""The PBX's client over real HTTP: what comes back, what each failure says, and what is never done twice."""
+"""The PBX's client over real HTTP: answers, errors, and requests that are never repeated."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LARGEST_ID = 2**63 - 1
 
 
 class Waits(list[float]):
-    """The pauses a client would have made; the budget's clock goes on meanwhile."""
+    """The client's pauses; `clock` adds them to the real time."""
 
     def clock(self) -> float:
         return time.time() + sum(self)

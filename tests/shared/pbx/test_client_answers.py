@@ -1,4 +1,4 @@
-"""Answers of the PBX: success, failure, nothing, and answers that are somebody else's."""
+"""Answers of the PBX: success, failure, no data, and answers that are not the PBX's."""
 
 from __future__ import annotations
 

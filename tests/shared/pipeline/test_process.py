@@ -115,7 +115,7 @@ def test_each_event_sent_twice_leaves_one_row_one_story_and_one_request_for_medi
 
 
 @pytest.mark.slow
-# Who is killed closes nothing.
+# A killed process closes no connection.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 @pytest.mark.parametrize("event", ["CallStarted", "CallRecorded", "VoicemailCreated", "LostCallerAdded"])
@@ -230,7 +230,7 @@ def test_a_voicemail_finds_its_call_whichever_comes_first(bridge: Bridge, first:
     for name in sorted(sends, key=lambda name: name != first):
         id = send(bridge, name, **sends[name])
         run(bridge)
-    # What waits for its call is put back with a delay of seconds: look at it before it is due.
+    # An event that waits for its call is delayed by seconds: read it before it is visible.
     if bridge.storage.queue("events").get_queue_properties().approximate_message_count:
         (row,) = [row for row in rows(bridge.storage, "events") if row["type"] == "VoicemailCreated"]
         id, waits = row["id"], first == "VoicemailCreated"
@@ -342,7 +342,7 @@ def test_a_deep_event_is_refused_or_read_and_posted_like_any_other(bridge: Bridg
     try:
         id = accept(bridge, event_named("CallStarted"), body)
     except Refused:
-        # How deep JSON is read depends on what called whom before.
+        # The depth limit of JSON depends on the depth of the stack.
         assert levels == 1000
         assert [row["kind"] for row in dead_letters(bridge.storage)] == ["refused"]
         return

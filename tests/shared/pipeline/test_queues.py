@@ -1,4 +1,4 @@
-"""The queues' consumers: nothing is lost, and nothing shares a dead letter with what it is not."""
+"""The queues' consumers: nothing is lost, and different work has different dead letters."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def hashed(body: bytes) -> str:
         (EVENTS, b"\xff\x00", NUMBER),
     ],
 )
-def test_what_can_never_succeed_is_a_dead_letter_at_once(
-    bridge: Bridge, consumer: Consumer, body: bytes, id: str
-) -> None:
+def test_hopeless_messages_are_dead_letters_at_once(bridge: Bridge, consumer: Consumer, body: bytes, id: str) -> None:
     consume(bridge, consumer, body, id=NUMBER, attempt=1)
     (dead,) = dead_letters(bridge.storage)
     assert (dead["kind"], dead["id"], dead["attempts"]) == (consumer.kind, id, 1)
@@ -151,7 +149,7 @@ def test_a_run_that_ended_proves_that_no_process_did(error: Exception, bridge: B
     assert not dead_letters(bridge.storage)
 
 
-def test_what_cannot_be_read_is_a_dead_letter_however_often_it_came(bridge: Bridge) -> None:
+def test_unreadable_messages_are_dead_letters_at_any_dequeue_count(bridge: Bridge) -> None:
     consume(bridge, EVENTS, b"not json", id=NUMBER, attempt=6)
     (dead,) = dead_letters(bridge.storage)
     assert dead["reason"] == "the message is not JSON"

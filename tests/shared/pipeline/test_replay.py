@@ -1,4 +1,4 @@
-"""Events go again to a subscriber who is asked for; dead letters go back, or are discarded, and say which of these."""
+"""Replays post events to one subscriber again; dead letters are retried or discarded."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_replay_is_counted_first_then_posted_once_and_audited(
     assert (answer["subscription"], answer["dry_run"]) == (one.id, False)
     (message,) = [other.message for other in sent.sent if other.message.get("kind") == "range"]
     assert run_replays(bridge, sent) >= 3
-    # The message that comes twice posts nothing twice.
+    # A repeated message posts nothing twice.
     run_range(bridge, message)
     run_replays(bridge, sent)
     drain(bridge, one.id)
@@ -84,7 +84,7 @@ def test_a_replay_is_counted_first_then_posted_once_and_audited(
     assert (row["who"], row["what"], row["count"]) == ("master key", "replay events", 5)
 
 
-def test_what_waits_for_a_retry_is_not_replayed_beside_it(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+def test_events_that_wait_for_a_retry_are_not_replayed(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
     one = subscription(bridge, listener.url)
     happen(bridge, sent)
     assert replay(bridge, one, dry_run=True)["events"] == 0
@@ -136,7 +136,7 @@ def test_every_consumer_s_dead_letters_can_go_back() -> None:
     assert {*RETRIED} == {row.kind for row in CONSUMERS} | {"refused"}
 
 
-def test_each_says_what_can_be_done_with_it(bridge: Bridge, sent: Outbox) -> None:
+def test_each_dead_letter_lists_its_actions(bridge: Bridge, sent: Outbox) -> None:
     one = subscription(bridge, "http://127.0.0.1:9/")
     good = (FIXTURES / "CallStarted.json").read_bytes()
     accept(bridge, event_named("CallStarted"), good)
@@ -165,7 +165,7 @@ def test_each_says_what_can_be_done_with_it(bridge: Bridge, sent: Outbox) -> Non
     assert [row["id"] for row in list_dead_letters(bridge, {"kind": "polled"})["data"]] == ["contacts-1"]
 
 
-def test_who_discards_and_who_retries_stand_in_the_audit(bridge: Bridge, sent: Outbox) -> None:
+def test_the_audit_names_who_discards_and_retries(bridge: Bridge, sent: Outbox) -> None:
     dead_letter(bridge.storage, kind="media", id="recording-5-copy", reason="not there", body=encode(MEDIA))
     dead_letter(bridge.storage, kind="refused", id="CallStarted-1", reason="no JSON", body=b"\xff")
     retry(bridge, "media", "recording-5-copy")
@@ -223,7 +223,7 @@ def test_media_that_never_came_is_asked_for_from_the_start(bridge: Bridge, sent:
     assert "tries" not in again.message
 
 
-def test_what_cannot_go_back_stays_and_no_more_go_than_are_asked_for(bridge: Bridge, sent: Outbox) -> None:
+def test_dead_letters_without_retry_stay_and_a_limit_is_kept(bridge: Bridge, sent: Outbox) -> None:
     good = (FIXTURES / "CallStarted.json").read_bytes()
     for number, body in enumerate((good, b'{"data": {}}')):
         dead_letter(bridge.storage, kind="refused", id=f"CallStarted-{number}", reason="did not fit", body=body)

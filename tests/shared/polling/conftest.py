@@ -14,7 +14,7 @@ from tests.polls import bridge_to
 
 @pytest.fixture
 def start(pbx: Simulator, settings: Settings) -> Callable[..., Bridge]:
-    """Start what a new process would have; `changes` are settings."""
+    """Start the bridge of a new process; `changes` are settings."""
     return lambda **changes: bridge_to(pbx, settings, **changes)
 
 

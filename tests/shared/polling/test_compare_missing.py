@@ -135,9 +135,7 @@ def test_events_that_nobody_wants_webhooks_for_are_not_restored_and_losses_are_s
     ]
 
 
-def test_an_odd_item_keeps_no_other_from_being_told(
-    pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_malformed_item_stops_no_other(pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     look_at = compare.FINDERS["call_history"]
     calls = {add_call(pbx, contactID="nobody"), add_call(pbx)}
     broken = add_call(pbx)

@@ -1,4 +1,4 @@
-"""Polls against a simulated PBX over HTTP: nothing lost, nothing happens twice, next to nothing spent on silence."""
+"""Polls against a simulated PBX over HTTP: nothing is lost, nothing happens twice, and idle polls cost little."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_changes_reach_the_table_of_events_as_the_pbx_has_them(pbx: Simulator, b
 
 
 def script(pbx: Simulator, operation: str, change: Callable[[Any, Any], Any]) -> None:
-    """Have an operation answer what `change` makes of the request and the simulator's own items."""
+    """Have an operation answer with the result of `change` on the request and the simulator's items."""
     lister = pbx._api._handlers[operation]
 
     def answer(request: Any, part: str) -> Any:

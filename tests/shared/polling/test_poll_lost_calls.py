@@ -1,4 +1,4 @@
-"""Lost callers come back from the PBX's list where their webhooks did not come, and midnight removes nobody."""
+"""The PBX's list restores lost callers without webhooks, and midnight removes nobody."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_caller_whose_webhooks_were_lost_is_added_updated_and_removed_once(pbx
     }
 
 
-def test_what_the_webhooks_said_is_not_said_again(pbx: Simulator, bridge: Bridge) -> None:
+def test_events_of_webhooks_are_not_repeated(pbx: Simulator, bridge: Bridge) -> None:
     for number in range(3):
         caller = f"2000000{number}"
         moment = NOON + timedelta(seconds=number)
@@ -145,7 +145,7 @@ def test_a_list_that_lags_behind_a_removal_adds_nobody_again(pbx: Simulator, bri
     post(bridge, "LostCallerUpdated", **numbers, attempts=2, last_contact=last.isoformat())
     post(bridge, "LostCallerRemoved", **numbers)
     assert polled(bridge, 8, 13, 18) == []
-    # Who calls again is lost again.
+    # A caller who calls again is lost again.
     lose(pbx, "27771153", NOON + timedelta(minutes=20))
     assert polled(bridge, 26, 31) == [("LostCallerAdded", "27771153")]
 
@@ -161,7 +161,7 @@ def test_a_removal_without_times_outweighs_a_list_from_before_it(caller: str, pb
 
 
 @pytest.mark.parametrize("said", [{}, {"last_contact": NOON.isoformat()}], ids=["without a time", "with one"])
-def test_who_waited_yesterday_is_added_today(said: dict[str, Any], pbx: Simulator, bridge: Bridge) -> None:
+def test_a_caller_of_yesterday_is_added_today(said: dict[str, Any], pbx: Simulator, bridge: Bridge) -> None:
     post(bridge, "LostCallerAdded", callerid="27771153", destination=LINE, attempts=1, **said)
     day = timedelta(days=1)
     lose(pbx, "27771153", NOON + 2 * day)
@@ -169,7 +169,7 @@ def test_who_waited_yesterday_is_added_today(said: dict[str, Any], pbx: Simulato
 
 
 @pytest.mark.parametrize("said", [{}, {"last_contact": True}], ids=["without a time", "with one"])
-def test_no_midnight_adds_who_is_still_listed(said: dict[str, Any], pbx: Simulator, settings: Settings) -> None:
+def test_midnight_adds_no_listed_caller(said: dict[str, Any], pbx: Simulator, settings: Settings) -> None:
     bridge, evening = bridge_to(pbx, settings), NOON.replace(hour=20, minute=50)
     poll_lost_calls(bridge, at=evening - timedelta(hours=3))
     lose(pbx, "27771153", evening, **({} if said else {"last_contact": None}))
@@ -199,5 +199,5 @@ def test_a_number_is_the_same_caller_however_the_list_writes_it(written: Any, pb
     post(bridge, "LostCallerAdded", **numbers, attempts=1, last_contact=NOON.isoformat())
     post(bridge, "LostCallerAdded", callerid="20000001", destination=LINE, attempts=1, last_contact=NOON.isoformat())
     lose(pbx, "27771153", callerid=written)
-    # Who is not listed was called back; who is listed under another spelling was not.
+    # A caller who is not listed was called back; a caller listed in another spelling was not.
     assert polled(bridge, 6, 12, 18) == [("LostCallerRemoved", "20000001")]

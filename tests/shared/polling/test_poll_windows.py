@@ -1,4 +1,4 @@
-"""Lists by date: the newest first, older days and history beside it, nothing lost at any bound."""
+"""Lists by date: the newest window first, then older days and history, without losses at any bound."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RIGA = ZoneInfo("Europe/Riga")
 
 
 class Scripted:
-    """A PBX's list by date. `shift` is what it makes of our bounds, as one that reads them as local times does."""
+    """A PBX's list by date. It moves our bounds by `shift`, as a PBX that reads them as local times."""
 
     def __init__(self) -> None:
         self.items: dict[int, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""A checkpoint keeps what everybody has noted, however many do at once."""
+"""A checkpoint keeps all concurrent changes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_poll_is_stale_after_days_by_every_default(name: str) -> None:
         ("5 0/5 * * * *", NOW, timedelta(minutes=9), timedelta(minutes=12)),
         ("0 0 8-10 * * 1-5", NOW, timedelta(hours=3), timedelta(hours=4)),
         ("0 0 9 * * MON,Tue", NOW, timedelta(days=2), timedelta(days=3)),
-        # A weekend is no delay for what runs on weekdays.
+        # A weekend is no delay for a poll on weekdays.
         ("0 0 8-18 * * Mon-Friday", MONDAY, timedelta(hours=54), timedelta(hours=55, minutes=1)),
         ("0 0 0 1 1 *", NOW, timedelta(days=600), timedelta(days=800)),
     ],

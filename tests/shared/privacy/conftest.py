@@ -39,7 +39,7 @@ OTHER_CALL = CALL + 40_000_000
 
 
 def spelled(minutes: float) -> str:
-    """A time so many minutes after BEGAN, as the PBX writes it."""
+    """Return a time so many minutes after BEGAN in the PBX's format."""
     return (BEGAN + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S+0000")
 
 
@@ -71,7 +71,7 @@ class Busy:
         accept(self.bridge, event_named(event), json.dumps(body).encode())
 
     def work(self, *consumers: Any) -> None:
-        """Run what is on these queues, or all, until nothing is to be seen."""
+        """Process these queues, or all, until they are empty."""
         ran = True
         while ran:
             ran = False

@@ -1,4 +1,4 @@
-"""Erasing a number: nothing of it is left in any byte, nothing comes back, and a new call is a new call."""
+"""Erasing a number: no byte of it is left, nothing of it returns, and a new call is stored as usual."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_new_call_of_the_same_person_is_a_new_call(busy: Busy) -> None:
     assert calls.get(storage, CALL) is None
 
 
-def test_what_the_pbx_still_lists_stays_and_the_receipt_says_so(busy: Busy) -> None:
+def test_items_on_the_pbx_s_lists_stay_and_the_receipt_names_them(busy: Busy) -> None:
     busy.pbx.add_contact("Anna", number=NUMBER)
     poll(busy.bridge, resource("contacts"))
     state = erased(busy)
@@ -165,7 +165,7 @@ def test_other_numbers_are_not_taken_for_it(text: str) -> None:
 
 
 def go_on(busy: Busy, rounds: list[int], over: threading.Event) -> Outbox:
-    """Work as another process until it is `over`: other callers, late repeats, polls, and what they set off."""
+    """Run another process until it is `over`: other callers, late repeats, polls, and their consequences."""
     day = busy.again()
     sent = outbox(day.bridge.storage)
     for number in count(1):

@@ -1,4 +1,4 @@
-"""Retention and months over HTTP: for the master key alone, and nothing is deleted that is not clearly asked for."""
+"""Retention and months over HTTP: with the master key only, and without deletions on unclear requests."""
 
 from __future__ import annotations
 
@@ -30,16 +30,14 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
         *(("DELETE", f"months/2025-01?{name}=true", name) for name in ("dryRun", "dry-run")),
     ],
 )
-def test_nothing_is_deleted_where_it_is_unclear_what_should_be(
-    method: str, path: str, field: str, running: RunningApp
-) -> None:
+def test_unclear_requests_delete_nothing(method: str, path: str, field: str, running: RunningApp) -> None:
     for key in ("", KEY):
         assert running.ask(method, f"/api/ops/{path}", key).status_code == 401
     answer = running.ask(method, f"/api/ops/{path}", MASTER)
     assert (answer.status_code, [error["path"] for error in answer.json()["errors"]]) == (422, [field])
 
 
-def test_what_goes_was_counted_before_and_a_month_is_handed_over(running: RunningApp) -> None:
+def test_deletions_are_counted_first_and_a_month_is_exported(running: RunningApp) -> None:
     before = months_of(running.storage)
     counted, tried = (
         running.ask("POST", f"/api/ops/retention?{query}dry_run=true", MASTER).json() for query in ("", "months=24&")

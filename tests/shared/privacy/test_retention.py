@@ -1,4 +1,4 @@
-"""Retention over ten years of months: exactly what is old goes, in any number of runs, and nothing that is current."""
+"""Retention over ten years: deletes exactly the old months, in any number of runs, and nothing current."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_two_at_once_do_no_harm(settings: Settings, storage: Storage) -> None:
     assert_kept(storage, numbers, datetime(2025, 7, 1, tzinfo=UTC))
 
 
-def test_what_the_pbx_removed_long_ago_goes_too(settings: Settings, storage: Storage) -> None:
+def test_items_removed_at_the_pbx_are_deleted_too(settings: Settings, storage: Storage) -> None:
     storage.ready()
     bridge = fresh(settings, 6)
     table = storage.table("resources")
@@ -155,7 +155,7 @@ def test_what_the_pbx_removed_long_ago_goes_too(settings: Settings, storage: Sto
     assert {row["id"].value for row in table.query_entities("RowKey lt ':'")} == {2, 3}
 
 
-def test_what_is_older_is_not_taken_in_again(settings: Settings, storage: Storage) -> None:
+def test_older_items_are_not_stored_again(settings: Settings, storage: Storage) -> None:
     storage.ready()
     bridge = fresh(settings, 6)
     row = resource("call_history")

@@ -1,4 +1,4 @@
-"""A month is handed over whole, a part at a time, and dropped alone."""
+"""A month is exported whole, in pages, and dropped alone."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_month_is_dropped_alone(bridge: Bridge) -> None:
     assert set(drop(bridge, NAME, dry=False)["rows"].values()) == {0}
 
 
-def test_what_was_dropped_is_not_taken_in_again(bridge: Bridge) -> None:
+def test_items_of_a_dropped_month_are_not_stored_again(bridge: Bridge) -> None:
     fill(bridge.storage, NUMBERS)
     row = resource("call_history")
     checkpoint = save_checkpoint(bridge.storage, Checkpoint(resource=row.name), started=True)
@@ -84,7 +84,7 @@ def test_what_was_dropped_is_not_taken_in_again(bridge: Bridge) -> None:
 
 
 @pytest.mark.parametrize("name", ["2026", "2026-13", "2026-1", "2026-00", "0000-01", "x", "2026-01-01", "9999-12", ""])
-def test_what_is_no_month_is_refused(name: str, bridge: Bridge) -> None:
+def test_an_invalid_month_is_refused(name: str, bridge: Bridge) -> None:
     with pytest.raises(Invalid):
         drop(bridge, name, dry=True)
     with pytest.raises(Invalid):

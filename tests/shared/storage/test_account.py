@@ -49,7 +49,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.mark.slow
-def test_whoever_asks_a_storage_that_does_not_answer_is_told_within_five_seconds(port: int) -> None:
+def test_a_storage_that_does_not_answer_is_an_error_within_five_seconds(port: int) -> None:
     def seconds(use: Callable[[Storage], Any], prepared: bool) -> float:
         storage = Storage(account_at(port), prepared=prepared)
         for kind in ("table", "queue", "container"):
@@ -127,7 +127,7 @@ def test_an_account_made_ready_has_all_its_parts_and_may_be_made_ready_again(set
     assert names(storage) == parts | {f"table {name}" for name in TABLES} | {f"container {one}" for one in CONTAINERS}
 
 
-def test_what_could_not_be_made_is_made_by_the_next_use(settings: Settings) -> None:
+def test_a_failed_creation_is_repeated_by_the_next_use(settings: Settings) -> None:
     storage = Storage(settings.storage)
     break_connections(storage, "POST", times=9, after=False)
     with pytest.raises(StorageUnavailable):

@@ -1,4 +1,4 @@
-"""Messages: plain JSON with age and mark, and a pointer where one is long."""
+"""Messages: plain JSON with their age and id, and a pointer to a long body."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ def test_a_long_message_comes_back_whole_with_what_changed_outside(storage: Stor
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"1", b"\xff", b"[" * 100_000, b'{"payload": "events/gone"}'])
-def test_what_is_no_message_of_ours_can_never_succeed(storage: Storage, sent: Outbox, body: bytes) -> None:
+def test_a_foreign_message_is_hopeless(storage: Storage, sent: Outbox, body: bytes) -> None:
     with pytest.raises(Unprocessable):
         read(storage, body)

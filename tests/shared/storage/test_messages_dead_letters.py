@@ -1,4 +1,4 @@
-"""Dead letters: one row for each piece of work, and nothing of one lost to another."""
+"""Dead letters: one row for each piece of work, also with concurrent ones."""
 
 from __future__ import annotations
 

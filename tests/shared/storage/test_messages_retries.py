@@ -111,7 +111,7 @@ def test_each_wait_is_longer_than_the_one_before_up_to_the_longest() -> None:
 
 
 class Failures:
-    """Messages that failed one after another, and what became of them."""
+    """Messages that failed one after another, and their results."""
 
     def __init__(self, storage: Storage) -> None:
         storage.ready()
@@ -133,7 +133,7 @@ def failures(storage: Storage) -> Failures:
     return Failures(storage)
 
 
-def test_what_is_put_back_carries_its_tries_and_first_sending_and_keeps_its_mark(failures: Failures) -> None:
+def test_a_retried_message_keeps_its_attempts_first_time_and_mark(failures: Failures) -> None:
     message: dict[str, Any] = {"id": "a", "mark": "t", "sent": iso(now())}
     again = message
     for tries in range(1, 30):
@@ -167,7 +167,7 @@ def test_the_unforeseen_is_tried_five_times_over_an_hour(failures: Failures) -> 
 
 
 @pytest.mark.parametrize("drift", [timedelta(minutes=-10), timedelta(), timedelta(minutes=10)], ids=str)
-def test_what_waits_is_given_up_after_two_weeks_whichever_clock_sent_it(failures: Failures, drift: timedelta) -> None:
+def test_waiting_messages_are_given_up_after_two_weeks_by_any_clock(failures: Failures, drift: timedelta) -> None:
     def sent(age: timedelta) -> dict[str, Any]:
         return {"id": "a", "sent": iso(now() - age + drift), "tries": {"storage": 20_000}}
 
@@ -177,7 +177,7 @@ def test_what_waits_is_given_up_after_two_weeks_whichever_clock_sent_it(failures
     assert failures.dead_letters == [("for 14 days: StorageUnavailable", 20_001)]
 
 
-def test_what_a_message_says_of_itself_is_not_trusted(failures: Failures) -> None:
+def test_fields_of_a_message_are_not_trusted(failures: Failures) -> None:
     for tries in ("many", [1], {"storage": "x"}, None):
         found = failures.fail({"id": "a", "tries": tries, "sent": 5}, StorageUnavailable("x"))
         assert found is not None and found[1]["tries"] == {"storage": 1}

@@ -1,4 +1,4 @@
-"""Single rows: one winner, nothing done twice and nothing lost, also where a write's answer never comes."""
+"""Single rows: one winner, nothing written twice and nothing lost, even if the answer to a write is lost."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def count(row: Row | None) -> dict[str, Any]:
     return {"n": (row["n"] if row else 0) + 1}
 
 
-def test_a_row_that_is_not_there_is_none(table: TableClient) -> None:
+def test_a_missing_row_is_none(table: TableClient) -> None:
     assert rows.get(table, "p", "r") is None
     assert rows.update(table, KEYS | {"n": 1}) is False
     assert rows.delete(table, "p", "r")
@@ -174,7 +174,7 @@ def test_a_transaction_whose_answer_is_lost_is_sent_three_times(
     assert len([one for one in broken.sent if "$batch" in one]) == min(times + 1, 3)
 
 
-def test_a_transaction_that_is_sent_again_finds_its_own_row_in_its_way(storage: Storage, table: TableClient) -> None:
+def test_a_repeated_transaction_conflicts_with_its_own_row(storage: Storage, table: TableClient) -> None:
     break_connections(storage, "POST", "$batch")
     with pytest.raises(TableTransactionError) as caught:
         rows.transact(table, [("create", KEYS | {"n": 1})])

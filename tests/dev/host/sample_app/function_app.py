@@ -1,4 +1,4 @@
-"""A small app with one function for each thing the host promises."""
+"""A small app with one function for each promise of the host."""
 
 import asyncio
 import base64
