@@ -162,20 +162,20 @@ def served(scheme: str, host: str, path: str = "") -> tuple[bytes, str]:
 
 def _paths() -> Schema:
     """Return the paths of all operations; those that subscribe also describe the posts to subscribers."""
-    found: Schema = {}
+    paths: Schema = {}
     for row, schema in _operations():
-        found.setdefault(f"/{row.path}", {})[row.method.lower()] = schema
+        paths.setdefault(f"/{row.path}", {})[row.method.lower()] = schema
     name = "x-ms-notification-content"
     for event in EVENTS:
         content = {"description": event.description, "schema": schemas.notification(event)}
-        found[f"/webhooks/{event.name}"][name] = content
+        paths[f"/webhooks/{event.name}"][name] = content
     # The certified definition has this path, which is not served; with it ours is a superset.
-    return found | {"/webhooks": {name: found[f"/webhooks/{EVENTS[0].name}"][name]}}
+    return paths | {"/webhooks": {name: paths[f"/webhooks/{EVENTS[0].name}"][name]}}
 
 
 def _operations() -> Iterator[tuple[Operation, Schema]]:
     for row in operations.ACTIONS:
-        body = [one for one in row.parameters if one.where == "body"]
+        body = [parameter for parameter in row.parameters if parameter.where == "body"]
         more = [schemas.body(f"{row.id}Request", body)] if body else []
         more += [_KEY] if row.command else []
         yield row, _described(row, "dial" if row.command else "action", _ok(answer(row)), *more)
@@ -192,7 +192,7 @@ def _operations() -> Iterator[tuple[Operation, Schema]]:
     for row in (GET_CALL, _SUBSCRIPTIONS):
         yield row, _described(row, "feed", _ok(answer(row)))
     yield _ROTATE, _described(_ROTATE, "feed", _ok(_with_secret()), _ID)
-    ended = _ok(answer(_UNSUBSCRIBE), "Ended, or not there.")
+    ended = _ok(answer(_UNSUBSCRIBE), "Ended, or did not exist.")
     yield _UNSUBSCRIBE, _described(_UNSUBSCRIBE, "leave", ended, schemas.in_body(schemas.unsubscribe_request()))
     # A connector that removes its trigger sends no key; the id from Location cannot be guessed.
     row = replace(operation("DeleteWebhookByID"), parameters=())
@@ -208,11 +208,11 @@ def _ok(schema: Schema, description: str = "OK") -> Schema:
 
 def _described(row: Operation, kind: Kind, successes: Schema, *more: Schema) -> Schema:
     """Return an operation with its parameters, `more` included, and its answers."""
-    taken = [*(schemas.parameter(one) for one in row.parameters if one.where != "body"), *more]
+    parameters = [*(schemas.parameter(one) for one in row.parameters if one.where != "body"), *more]
     schema: Schema = {"tags": [_tag(row)], "operationId": row.id, "summary": row.summary}
     schema |= {"description": row.description} | ({"x-ms-visibility": row.visibility} if row.visibility else {})
-    schema |= {"parameters": taken, "responses": dict(sorted((successes | _refusals(kind)).items()))}
-    schema |= {"consumes": ["application/json"]} if any(one["in"] == "body" for one in taken) else {}
+    schema |= {"parameters": parameters, "responses": dict(sorted((successes | _refusals(kind)).items()))}
+    schema |= {"consumes": ["application/json"]} if any(parameter["in"] == "body" for parameter in parameters) else {}
     is_file = operations.FORMAT in row.parameters
     return schema | ({"produces": ["application/json", *sheets.CONTENT_TYPES.values()]} if is_file else {})
 
@@ -232,14 +232,14 @@ def _refusals(kind: Kind) -> Schema:
     """Return the errors of a kind of operation, by status."""
     described: Schema = {}
     for row in RAISES[kind]:
-        found = described.setdefault(str(row.status), {"description": f"{row.title}."})
-        if row.title not in found["description"]:
-            found["description"] += f" {row.title}."
+        response = described.setdefault(str(row.status), {"description": f"{row.title}."})
+        if row.title not in response["description"]:
+            response["description"] += f" {row.title}."
         # Its answer is plain text.
         if row is not errors.NO_LENGTH:
-            found["schema"] = schemas.refusal()
+            response["schema"] = schemas.refusal()
         if row.status in _LATER:
-            found["headers"] = _RETRY_AFTER
+            response["headers"] = _RETRY_AFTER
     return described | ({"401": _UNAUTHORIZED} if kind != "unsubscribe" else {})
 
 

@@ -182,7 +182,7 @@ def _greater_id(bridge: Bridge, value: Any, wanted: int) -> bool:
 
 def _among(bridge: Bridge, value: Any, wanted: int) -> bool:
     members = value if isinstance(value, list) else []
-    return any(isinstance(one, dict) and identifier(one.get("contactID")) == wanted for one in members)
+    return any(isinstance(member, dict) and identifier(member.get("contactID")) == wanted for member in members)
 
 
 def _rang(bridge: Bridge, item: Item, wanted: int) -> bool:
@@ -191,7 +191,7 @@ def _rang(bridge: Bridge, item: Item, wanted: int) -> bool:
     if "voicemailID" not in item or started is None:
         return False
     near = people.find(bridge.storage, people.employee(wanted), ["voicemail"], first=started, last=started)
-    return any(identifier(one.id) == identifier(item["voicemailID"]) for one in near)
+    return any(identifier(pointer.id) == identifier(item["voicemailID"]) for pointer in near)
 
 
 def _in_time(bridge: Bridge, value: Any, wanted: datetime, *, by: Callable[[datetime, datetime], bool]) -> bool:

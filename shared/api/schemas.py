@@ -179,8 +179,8 @@ def parameter(row: Parameter) -> Schema:
 
 def body(name: str, parameters: Iterable[Parameter]) -> Schema:
     """Return the body of an operation: an object with these parameters."""
-    properties = {one.name: value_schema(one) for one in parameters}
-    required = [one.name for one in parameters if one.required]
+    properties = {parameter.name: value_schema(parameter) for parameter in parameters}
+    required = [parameter.name for parameter in parameters if parameter.required]
     return in_body(named(name, {"type": "object", "properties": properties, "required": required}))
 
 
@@ -234,7 +234,7 @@ def notification(event: Event) -> Schema:
 
 def subscribe_request() -> Schema:
     """Return the schema of a subscription's request."""
-    words: Schema = {"x-ms-summary": "Filter", "description": "Selects the events to post; without one, all of them."}
+    words: Schema = {"x-ms-summary": "Filter", "description": "Selects the events to post; by default all of them."}
     words |= {"x-nullable": True, "x-ms-visibility": "advanced"}
     parts = {"type": "object", "properties": _options(_FILTER), "additionalProperties": False}
     endpoint = _endpoint("Address that the event is posted to.", pattern=ENDPOINT_PATTERN, maxLength=LONGEST_ENDPOINT)
@@ -254,10 +254,10 @@ def _endpoint(description: str, **rules: Any) -> Schema:
 
 
 def _options(table: Mapping[str, tuple[str, Schema]]) -> Schema:
-    found: Schema = {}
+    properties: Schema = {}
     for name, (description, rules) in table.items():
         words: Schema = {"x-ms-summary": title(name), "description": description}
         # Generators refuse an enum that may be null.
         more = enum(name, rules["enum"]) if "enum" in rules else {"x-nullable": True}
-        found[name] = {"type": "string"} | rules | choices(name) | words | more | {"x-ms-visibility": "advanced"}
-    return found
+        properties[name] = {"type": "string"} | rules | choices(name) | words | more | {"x-ms-visibility": "advanced"}
+    return properties

@@ -126,9 +126,9 @@ def read_parts(bridge: Bridge) -> tuple[list[Problem], dict[str, Any]]:
     for names, future in reads.items():
         error = future.exception() if future.done() else TimeoutError()
         if error is None:
-            *values, found = future.result()
+            *values, own_problems = future.result()
             parts |= zip(names, values, strict=True)
-            problems += found
+            problems += own_problems
             continue
         parts |= dict.fromkeys(names)
         if isinstance(error, (StorageUnavailable, TimeoutError)):
@@ -144,14 +144,14 @@ def read_parts(bridge: Bridge) -> tuple[list[Problem], dict[str, Any]]:
 
 
 def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
-    found = checkpoints(bridge.storage)
-    since = forbidden_since(found)
+    polled = checkpoints(bridge.storage)
+    since = forbidden_since(polled)
     pbx = {"state": "allowed", "since": None, "problem": None}
     problems = list[Problem]()
     if since:
         pbx = {"state": "forbidden", "since": iso(since), "problem": FORBIDDEN}
         problems.append(Problem("forbidden"))
-    for row in found:
+    for row in polled:
         of_list, last = {"list": row.resource}, row.last_success
         if row.last_error or (last and is_stale(row.resource, last, moment)):
             values = of_list | {"reason": cause(row.last_error) if row.last_error else Problem("cause did not run")}
@@ -161,7 +161,7 @@ def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
             problems.append(Problem("days", of_list | {"days": ", ".join(sorted(row.days_left)[:_MOST_DAYS])}))
         if row.unreadable:
             problems.append(Problem("items", of_list | {"count": row.unreadable}))
-    return [_poll(row, moment) for row in found], pbx, problems
+    return [_poll(row, moment) for row in polled], pbx, problems
 
 
 def _poll(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
@@ -197,10 +197,10 @@ def _health(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
 
 
 def _webhooks(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
-    found, ended, refusal = webhooks.read(bridge.storage)
+    known, ended, refusal = webhooks.read(bridge.storage)
     settings, missing = bridge.settings, None
     problems = [Problem("ended", {"since": ended})] if ended else []
-    held = {row.event for row in found if row.state == webhooks.HELD}
+    held = {row.event for row in known if row.state == webhooks.HELD}
     events = [event.name for event in wanted_events(settings.pbx_events) if event.name not in held]
     if events and settings.public_base_url and not ended:
         reason = Problem("cause refused", {"words": refusal.rstrip(".")}) if refusal else Problem("cause never synced")
@@ -209,10 +209,10 @@ def _webhooks(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
             reason = Problem("cause unreachable", {"host": urlsplit(settings.public_base_url).hostname})
         missing = {"events": events, "reason": unreachable or refusal}
         problems.append(Problem("missing", {"events": ", ".join(events), "reason": reason}))
-    orphans = sorted({row.event for row in found if row.state == webhooks.ORPHANED})
+    orphans = sorted({row.event for row in known if row.state == webhooks.ORPHANED})
     if orphans:
         problems.append(Problem("orphans", {"events": ", ".join(orphans)}))
-    return [row.to_dict() for row in found], missing, ended, problems
+    return [row.to_dict() for row in known], missing, ended, problems
 
 
 def _timers(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:

@@ -169,7 +169,7 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
         answer["secret"] = made.secrets[0][0]
         # If this fails, the next answer has the secret again.
         with suppress(StorageUnavailable):
-            known.change(made.id, lambda one: replace(one, shown=True))
+            known.change(made.id, lambda row: replace(row, shown=True))
     if made.disabled:
         set_disabled(bridge, made, False)
         Outbox(bridge.storage, made.id).try_now()

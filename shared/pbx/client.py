@@ -314,17 +314,17 @@ def content(row: Operation, data: Any) -> Any:
         return []
     if isinstance(data, dict) and all(name.isdecimal() and name.isascii() for name in data):
         data = [data[name] for name in sorted(data, key=int)]
-    found = [item for item in data if item is not None] if isinstance(data, list) else None
-    if found is None or not all(isinstance(item, dict) for item in found):
+    items = [item for item in data if item is not None] if isinstance(data, list) else None
+    if items is None or not all(isinstance(item, dict) for item in items):
         raise PbxNotUnderstood(row.id, "data is not a list of items")
-    return found
+    return items
 
 
 def webhook_id(location: str | None, data: Any) -> str | None:
     """
     Return the id of a new webhook from the `Location` header or else from `data` in any form, or None.
 
-    An id has a digit: a word taken for an id could delete somebody else's webhook.
+    An id has a digit: a wrong id could delete another application's webhook.
     """
     if location and (found := _id_in_text(location)):
         return found

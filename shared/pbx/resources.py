@@ -1,4 +1,4 @@
-"""The resources that are polled: one table for all pollers."""
+"""The table of polled resources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of a poll, and table `checkpoints`: one row for each list that is polled, with its progress."""
+"""Runs of a poll, and table `checkpoints`, with a row for the progress of each polled list."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ class Run:
         options = {"lane": self.lane, "until": self.until, "limit": _LIMIT, "offset": offset or None, **filters}
         while True:
             if self.is_late:
-                raise PbxUnavailable(name, "the list is longer than can be read in one run; it goes on with the next")
+                raise PbxUnavailable(name, "the list is too long for one run; the next run goes on")
             try:
                 return self.bridge.pbx.call(name, **options)  # type: ignore[no-any-return]
             except BudgetExhausted as error:

@@ -212,7 +212,7 @@ def _read(storage: Storage, places: Iterable[Place]) -> Iterator[tuple[Place, Ro
 def plain(row: Row) -> dict[str, Any]:
     """Return a row's columns as JSON values, without keys and the app's own columns."""
     hidden = ("PartitionKey", "RowKey", "writer", "v")
-    values = {name: value_of(one) for name, one in row.items() if name not in hidden and not isinstance(one, bytes)}
+    values = {name: value_of(raw) for name, raw in row.items() if name not in hidden and not isinstance(raw, bytes)}
     return {name: iso(value) if hasattr(value, "tzinfo") else value for name, value in values.items()}
 
 
@@ -288,9 +288,9 @@ def _erase_others(bridge: Bridge, spellings: Spellings, until: datetime, counts:
                 if _is_about(parse(get_payload(storage, blob)), spellings, until):
                     counts["messages"] += delete_versions(payloads, blob)
     known = subscriptions(bridge)
-    for one in known.all():
-        if any(isinstance(value, str) and spellings.are_in(value) for value in one.wanted.values()):
-            counts["subscriptions"] += known.end(one.id)
+    for subscription in known.all():
+        if any(isinstance(value, str) and spellings.are_in(value) for value in subscription.wanted.values()):
+            counts["subscriptions"] += known.end(subscription.id)
     counts["notes"] += audit.clear_notes(storage, spellings.are_in)
     counts["exports"] += delete_versions(storage.container(EXPORTS), "")
 
