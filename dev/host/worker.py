@@ -53,7 +53,7 @@ class Worker:
 
     def load(self, directory: Path, only: Collection[str] = ()) -> None:
         """Import and index the app, and keep all functions or those in `only`; HostError if that fails."""
-        os.environ.setdefault("PYTHON_THREADPOOL_THREAD_COUNT", "16")
+        os.environ.setdefault("PYTHON_THREADPOOL_THREAD_COUNT", "64")
         sys.path.insert(0, str(directory))
         os.chdir(directory)
         library.start_threadpool_executor()

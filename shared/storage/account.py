@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -52,7 +53,8 @@ CONTAINERS = ("recordings", "voicemails", "payloads", "exports")
 # Sized for the host's HTTP and queue concurrency on one instance, so that no call waits for a connection.
 _CONNECTIONS = 64
 # A sender of an event gets an answer within five seconds: time for three connections, or for one answer.
-_CONNECT_SECONDS, _READ_SECONDS = 1.1, 3.0
+# No try begins, or waits for its answer, after 3.5 seconds in all.
+_CONNECT_SECONDS, _READ_SECONDS, _ALL_SECONDS = 1.1, 3.0, 3.5
 _TRIES, _PAUSE_SECONDS = 3, 0.4
 _DENIED, OVERLOADED = (401, 403), (408, 429, *range(500, 600))
 _NO_ENTRY = "storage denies this app access; new roles take some minutes to work"
@@ -163,12 +165,7 @@ class Storage:
 
 def _transport() -> Any:
     """Return the class of all clients' transport, the only place that retries and raises StorageUnavailable."""
-    from azure.core.exceptions import (
-        AzureError,
-        ServiceRequestError,
-        ServiceResponseError,
-        ServiceResponseTimeoutError,
-    )
+    from azure.core import exceptions
     from azure.core.pipeline.transport import RequestsTransport
 
     class Transport(RequestsTransport):  # type: ignore[misc]
@@ -179,22 +176,29 @@ def _transport() -> Any:
             A connection that fails or breaks off, as idle ones do, is tried `tries` times. An overloaded storage is
             asked twice, and one that does not answer in time once. Requests that must not be repeated use `tries=1`.
             """
+            until = time.monotonic() + _ALL_SECONDS
             for left in reversed(range(tries)):
+                options["read_timeout"] = min(_READ_SECONDS, until - time.monotonic())
                 try:
                     response = super().send(request, **options)
-                except AzureError as error:
-                    broke = isinstance(error, (ServiceRequestError, ServiceResponseError))
-                    if not left or not broke or isinstance(error, ServiceResponseTimeoutError):
-                        raise StorageUnavailable("storage is out of reach, or does not answer") from error
+                except exceptions.AzureError as error:
+                    failure = StorageUnavailable("storage is out of reach, or does not answer")
+                    failure.__cause__ = error
+                    broke = isinstance(error, (exceptions.ServiceRequestError, exceptions.ServiceResponseError))
+                    if not broke or isinstance(error, exceptions.ServiceResponseTimeoutError):
+                        break
                 else:
                     if response.status_code in _DENIED:
                         raise StorageUnavailable(_NO_ENTRY)
                     if response.status_code not in OVERLOADED:
                         return response
-                    if left < tries - 1 or not left:
-                        raise StorageUnavailable("storage is overloaded")
+                    failure = StorageUnavailable("storage is overloaded")
+                    if left < tries - 1:
+                        break
+                if not left or time.monotonic() + _PAUSE_SECONDS >= until:
+                    break
                 self.sleep(_PAUSE_SECONDS)
-            raise ValueError("tries is at least one")
+            raise failure
 
     return Transport
 

@@ -33,13 +33,25 @@ def account_at(port: int) -> StorageAccount:
     return StorageAccount(connection_string=f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;{services}")
 
 
-@pytest.fixture(params=["hangs", "takes no connection", "refuses"])
+def breaks_off(server: socket.socket) -> None:
+    """Close each connection late, without an answer."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        threading.Timer(2.8, connection.close).start()
+
+
+@pytest.fixture(params=["hangs", "breaks off late", "takes no connection", "refuses"])
 def port(request: pytest.FixtureRequest) -> Iterator[int]:
     """The port of a storage that cannot be used."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
-        if request.param == "hangs":
+        if request.param in ("hangs", "breaks off late"):
             one.listen(64)
+        if request.param == "breaks off late":
+            threading.Thread(target=breaks_off, args=(one,), daemon=True).start()
         if request.param == "takes no connection":
             one.listen(0)
             with socket.create_connection(one.getsockname()):
