@@ -116,7 +116,11 @@ def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEve
         row = row_of(storage, event)
         people.add(storage, store.pointers(event, region) | calls.pointers(event, region))
         is_new = store.insert(storage, row, mark)
-        event = replace(event, row=row if is_new else store.get(storage, event.id) or row)
+        stored = row if is_new else store.get(storage, event.id) or row
+        if stored["received"] != event.received:
+            # A repeat's pointers lead nowhere: the feed has the first message's time.
+            people.remove(storage, store.pointers(event, region))
+        event = replace(event, row=stored)
         if is_new or not event.is_another_end(storage):
             return event, is_new
         event = replace(event, id=event_id(event.type, event.data, region, occurrence=str(end)))

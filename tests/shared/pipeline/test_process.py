@@ -157,6 +157,17 @@ def assert_one_effect(storage: Storage, event: str) -> list[dict[str, Any]]:
     return asked
 
 
+def test_repeats_leave_no_pointers_that_lead_nowhere(bridge: Bridge) -> None:
+    ids = {send(bridge, "CallStarted") for _ in range(3)}
+    for body in 2 * take(bridge.storage, "events"):
+        process(bridge, body)
+    found = people.find(bridge.storage, people.call(CALL), ["event"])
+    assert {pointer.id for pointer in found} == ids
+    assert len(found) == 1
+    newest = calls.read_events(bridge, GET_EVENTS, Request(query={"call_id": str(CALL), "limit": "1"}))
+    assert [one["id"] for one in newest["data"]] == [*ids]
+
+
 def test_a_repeat_does_nothing_while_the_first_message_may_still_work(bridge: Bridge, steps: Steps) -> None:
     for _ in range(2):
         send(bridge, "CallRecorded")
