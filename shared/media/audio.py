@@ -148,6 +148,16 @@ class Download:
         self.excerpt.add(block)
         return block
 
+    @property
+    def is_cut(self) -> bool:
+        """True if a file that has been read is packed and breaks off, which urllib3 takes for its end."""
+        from urllib3.response import GzipDecoderState
+
+        decoder = getattr(self._raw, "_decoder", None)
+        # Bytes behind the packed file are left out.
+        is_padded = getattr(decoder, "_state", None) == GzipDecoderState.SWALLOW_DATA
+        return not is_padded and not getattr(getattr(decoder, "_obj", None), "eof", True)
+
 
 class Excerpt(io.RawIOBase):
     """The head and tail of a file, as a file of its true size; its middle reads as empty, so that it is not scanned."""

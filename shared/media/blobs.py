@@ -160,9 +160,9 @@ def _lack(description: Description, extension: str, file: Download, final: bool)
     sound, wanted = sound_of(extension, file.excerpt), description.seconds
     # A caller who hangs up at the beep leaves a file without sound.
     is_silent = not sound.there and wanted != 0
-    if is_silent or (sound.declared is not None and file.excerpt.size < sound.declared):
+    if is_silent or file.is_cut or (sound.declared is not None and file.excerpt.size < sound.declared):
         if not final:
-            raise MediaNotReady("less than its container declares" if sound.there else "no audio in it yet")
+            raise MediaNotReady("less than it declares" if sound.there else "no audio in it yet")
         return "container"
     if sound.seconds is not None and wanted and wanted - sound.seconds > max(wanted / 2, _MISSING_SECONDS):
         return "short"

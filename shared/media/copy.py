@@ -198,11 +198,18 @@ class _Work:
             media=self.media,
             id=self.id,
             started=started,
-            seconds=seconds(record.get(self.media.seconds)),
+            seconds=self._seconds(record),
             stem=f"{started:%Y/%m/%d}/{self.id}",
             metadata=known | origin,
             tags=known | {"kind": self.media.name, "date": f"{started:%Y-%m-%d}"},
         )
+
+    def _seconds(self, record: Record) -> int | None:
+        if (known := seconds(record.get(self.media.seconds))) is not None:
+            return known
+        # The PBX's list of recordings has no length.
+        begin, end = event_time(record.get("callConnected")), event_time(record.get("callEnded"))
+        return seconds(int((end - begin).total_seconds())) if begin and end else None
 
     def _call_id(self, record: Record) -> int | None:
         return identifier(record.get("callID")) or identifier(self.message.get("callID"))

@@ -131,6 +131,20 @@ def test_gzip_and_deflate_are_undone(encoding: str, server: RawServer, settings:
     assert fetch(server, settings) == fetch(server, settings) == AUDIO
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "Deflate", "identity"])
+@pytest.mark.parametrize("change", ["", "cut", "more"])
+def test_a_packed_file_that_breaks_off_is_cut(
+    change: str, encoding: str, server: RawServer, settings: Settings
+) -> None:
+    packed = PACKED[encoding]
+    body = packed[:-40] if change == "cut" else packed + b"\0" * 40 * (change == "more")
+    server.answers.append(fixed(head(f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}"), body))
+    with download(f"{server.origin}{PATH}", settings, KEY, math.inf) as file:
+        while file.read(70_000):
+            pass
+        assert file.is_cut == (change == "cut" and encoding != "identity")
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, zstd"])
 def test_any_other_packing_is_not_ready(encoding: str, server: RawServer, settings: Settings) -> None:
     body = bytes(range(50, 250)) * 20

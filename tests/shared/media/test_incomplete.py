@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from dev.simulator import AudioFile, Simulator
 from shared.bridge import Bridge
 from shared.media.copy import DELAYS, copy
 from tests.copying import NAME, RECORDING, asked, audio, blobs
+from tests.raw import RawServer, fixed, head
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
@@ -49,6 +51,22 @@ def test_what_is_not_all_there_is_asked_for_again_kept_at_the_end_and_replaced_b
     copy(bridge, again.message)
     (blob,) = blobs(bridge).values()
     assert (blob.size, "incomplete" in blob.metadata) == (len(WAV), False)
+
+
+def test_a_packed_file_that_breaks_off_is_asked_for_again_and_kept_at_the_end(
+    bridge: Bridge, pbx: Simulator, sent: Outbox
+) -> None:
+    packed = gzip.compress(b"".join(audio(pbx).blocks()))[:-40]
+    answer = fixed(head("Content-Encoding: gzip", f"Content-Length: {len(packed)}"), packed)
+    with RawServer() as server:
+        server.answers += [answer] * 2
+        pbx.edit("call_records", RECORDING, recordingURL=f"{server.origin}/file")
+        copy(bridge, asked())
+        assert not blobs(bridge)
+        assert [one.delay for one in sent.take("media")] == [DELAYS[0]]
+        copy(bridge, asked(attempt=len(DELAYS)))
+    assert blobs(bridge)[NAME].metadata["incomplete"] == "container"
+    assert not dead_letters(bridge.storage)
 
 
 def test_a_caller_who_hangs_up_at_the_beep_is_no_alarm_and_no_dead_letter(
@@ -133,6 +151,19 @@ def test_a_short_file_that_stays_short_or_goes_away_is_kept_and_signalled_at_the
     assert caplog.text.count("signal media_incomplete") == 1
     assert "media_waiting" not in caplog.text
     assert not dead_letters(bridge.storage)
+
+
+@pytest.mark.parametrize(
+    ("ended", "lack"), [("03:04:19", "short"), ("02:54:33", None), ("02:50:00", None), ("late", None)]
+)
+def test_the_length_of_a_call_without_one_is_from_its_connection_to_its_end(
+    ended: str, lack: str | None, bridge: Bridge, pbx: Simulator
+) -> None:
+    short(pbx, None)
+    talk = {"callConnected": "2018-04-26T02:54:19+0000", "callEnded": f"2018-04-26T{ended}+0000"}
+    pbx.edit("call_records", RECORDING, **talk)
+    copy(bridge, asked())
+    assert blobs(bridge)[NAME].metadata.get("incomplete") == lack
 
 
 @pytest.mark.parametrize("seconds", [None, "long", 14, -5, True, 10**12])
