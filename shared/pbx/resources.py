@@ -95,7 +95,16 @@ RESOURCES: tuple[Resource, ...] = (
     _polled("voicemails", "Voicemail", "voicemailID", withdrawn="VoicemailDeleted"),
     _polled("voip_endpoints", "VoipEndpoint", "id", editable=True, title=("name",)),
 )
-_BY_NAME = {row.name: row for row in RESOURCES}
+# Not a row of RESOURCES: lost callers have no id, and are stored by their events.
+LOST_CALLS = Resource(
+    name="lost_calls",
+    noun="LostCaller",
+    list_operation="GetLostCalls",
+    read_operation="GetLostCalls",
+    id_field="callerid, destination",
+    id_parameter="destination",
+)
+_BY_NAME = {row.name: row for row in (*RESOURCES, LOST_CALLS)}
 
 
 def resource(name: str) -> Resource:

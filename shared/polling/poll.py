@@ -16,7 +16,7 @@ from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled,
 from shared.items import store
 from shared.items.content import drift
 from shared.items.store import Item
-from shared.pbx.resources import Resource
+from shared.pbx.resources import LOST_CALLS, Resource
 from shared.pbx.resources import resource as resource_of
 from shared.polling.compare import Comparison, submit_missing
 from shared.polling.run import Run, checkpoints, follow
@@ -32,15 +32,6 @@ _MARGIN = timedelta(minutes=1)
 LONGEST_HISTORY = 20.0
 # After these errors other days would fail, too.
 _OUTAGES = (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted)
-# Not a row of RESOURCES: lost callers have no id, and are stored by their events.
-_LOST_CALLS = Resource(
-    name="lost_calls",
-    noun="LostCaller",
-    list_operation="GetLostCalls",
-    read_operation="GetLostCalls",
-    id_field="callerid, destination",
-    id_parameter="destination",
-)
 # Callers whose removal is checked in one run.
 _MOST_ASKED = 20
 
@@ -190,7 +181,7 @@ def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> None:
     A caller of today who is missing from two polls was called back if the destination's own list lacks the caller, too.
     Callers of earlier days are not removed, as each midnight empties the list.
     """
-    follow(bridge, _LOST_CALLS, _read_lost_calls, at=at)
+    follow(bridge, LOST_CALLS, _read_lost_calls, at=at)
 
 
 def _read_lost_calls(run: Run) -> None:

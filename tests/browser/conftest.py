@@ -15,7 +15,7 @@ from dev.simulator import Simulator
 from dev.simulator.calls import Call
 from shared.bridge import Bridge, assemble
 from shared.pbx.resources import RESOURCES, resource
-from shared.polling.poll import poll
+from shared.polling.poll import poll, poll_lost_calls
 from shared.settings import Settings
 from tests.apps import MASTER, running_app
 from tests.hosts import free_port
@@ -104,6 +104,7 @@ def app(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
         bridge = assemble(Settings.from_env(running.environment))
         for row in RESOURCES:
             poll(bridge, row)
+        poll_lost_calls(bridge)
         played = App(running, bridge, people, {})
         synced = played.ask("POST", "/ops/webhooks/sync")
         assert synced.ok, synced.text

@@ -15,16 +15,21 @@ import pytest
 from board import access
 from board.app import create_app
 from dev.counting import counted
+from dev.simulator import Simulator
 from dev.stored import put as put_items
 from functions.board import serve_page
 from shared import people
 from shared.bridge import Bridge
 from shared.calls import lost_callers
+from shared.pbx.resources import LOST_CALLS, RESOURCES
+from shared.polling.poll import poll, poll_lost_calls
+from shared.settings import Settings
 from shared.storage import rows
 from shared.storage.rows import descending
 from shared.subscriptions import Subscription, subscriptions
 from shared.times import iso, now
 from tests.events import received
+from tests.polls import bridge_to
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -243,6 +248,21 @@ def test_audio_comes_in_parts(start: Callable[..., Reader], size: int, asked: st
     assert (answer.status_code, len(answer.get_body())) == answered
     assert answer.headers["Content-Length"] == str(answered[1])
     assert len(reader.ask(f"/audio/recordings/{name}?download").get_body()) == size
+
+
+def test_the_workings_show_every_poll_and_its_method(start: Callable[..., Reader], settings: Settings) -> None:
+    reader = start()
+    with Simulator() as pbx:
+        bridge = bridge_to(pbx, settings)
+        for resource in RESOURCES:
+            poll(bridge, resource)
+        poll_lost_calls(bridge)
+    reader.sign_in()
+    answer = reader.ask("/workings/")
+    assert answer.status_code == 200
+    for resource in (*RESOURCES, LOST_CALLS):
+        assert f"<td>{resource.name.replace('_', ' ')}</td>" in text(answer)
+        assert f"<li>{resource.list_operation} " in text(answer)
 
 
 def costs(start: Callable[..., Reader]) -> dict[str, tuple[int, int]]:
