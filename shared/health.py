@@ -138,8 +138,9 @@ def failed_timers(storage: Storage) -> list[dict[str, str]]:
 
 
 def check(storage: Storage) -> None:
-    """Return once storage has answered a read; raise StorageUnavailable if it does not."""
+    """Return once the tables, and the queue of webhooks, have answered; raise StorageUnavailable if one does not."""
     rows.get(storage.table(TABLE), PARTITION, "none")
+    storage.queue("events").get_queue_properties()
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:

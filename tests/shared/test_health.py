@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -100,6 +102,18 @@ def test_failed_writes_stay_counted() -> None:
     for _ in range(2):
         with pytest.raises(StorageUnavailable):
             health.flush(storage)
+
+
+def test_a_check_fails_while_tables_or_queues_alone_are_away(
+    processes: Callable[[int], list[Storage]], settings: Settings
+) -> None:
+    (storage,) = processes(1)
+    health.check(storage)
+    for service in ("Table", "Queue"):
+        nowhere = f"{service}Endpoint=http://127.0.0.1:9/a"
+        broken = re.sub(f"{service}Endpoint=[^;]*", nowhere, str(settings.storage.connection_string))
+        with pytest.raises(StorageUnavailable):
+            health.check(Storage(replace(settings.storage, connection_string=broken), prepared=True))
 
 
 def test_webhooks_that_came_and_were_lost_are_counted_by_day_and_type(
