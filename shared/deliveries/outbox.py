@@ -222,16 +222,16 @@ class Outbox:
         """
         Make the first thousand waiting events due now, and forget the failures so far.
 
-        Returns the number of events that were due later. Raises Conflict if others kept changing the state.
+        Returns their number. Raises Conflict if others kept changing the state.
         """
-        moment, count = now(), 0
-        for row in self._rows(PLACE, MARKER, most=_PAGE, select=["RowKey", "due"]):
+        moment, waiting = now(), self._rows(PLACE, MARKER, most=_PAGE, select=["RowKey", "due"])
+        for row in waiting:
             if row["due"] > moment:
-                count += rows.update(self._table, {"PartitionKey": self._id, "RowKey": row["RowKey"], "due": EPOCH})
+                rows.update(self._table, {"PartitionKey": self._id, "RowKey": row["RowKey"], "due": EPOCH})
         afresh = {"resume": EPOCH, "streak": 0, "rounds": 0, "failures": 0, "failing": None}
         rows.change(self._table, self._id, STATE, lambda row: None if row is None else row | afresh)
         self.wake()
-        return count
+        return len(waiting)
 
     def drop(self, seconds: float) -> bool:
         """Delete the whole outbox; return False if rows are left after so many seconds."""

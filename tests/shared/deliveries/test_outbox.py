@@ -80,7 +80,7 @@ def test_a_state_that_was_changed_meanwhile_is_not_overwritten(bridge: Bridge) -
     outbox.put([(now(), "a")])
     state, places = outbox.due(now() + timedelta(hours=2), 8)
     assert outbox.take(state)
-    outbox.try_now()
+    assert outbox.try_now() == 1
     finished = [(place, "200") for place in places]
     assert not outbox.complete(state, finished)
     newer = outbox.state()
