@@ -58,11 +58,17 @@ def ask(bridge: Bridge, kind: Kind, body: bytes, *, who: str = audit.MASTER_KEY)
 
 
 def state(storage: Storage, id: str) -> dict[str, Any]:
-    """Return a job's state and receipt, without the number; raises NotFound and StorageUnavailable."""
+    """
+    Return a job's state and receipt, without the number; raises NotFound and StorageUnavailable.
+
+    An export has a `file` until it is deleted: after a week, or by an erasure.
+    """
     row = rows.get(storage.table(TABLE), PARTITION, id) if _ID.fullmatch(id) else None
     if row is None:
         raise NotFound("no such job")
     receipt = json.loads(row.get("receipt") or "{}")
+    if "file" in receipt and not storage.container(EXPORTS).get_blob_client(f"{id}.zip").exists():
+        del receipt["file"], receipt["until"]
     return {"id": id, "kind": id.partition("-")[0], "state": row["state"], "created": iso(row["created"]), **receipt}
 
 

@@ -58,6 +58,8 @@ def test_a_workbook_has_texts_as_they_are_and_no_formulas(busy: Busy) -> None:
 def test_an_export_is_gone_after_a_week(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
     exported(busy)
     jobs.delete_old_exports(busy.bridge.storage)
-    assert list(busy.bridge.storage.container(EXPORTS).list_blobs())
+    (blob,) = busy.bridge.storage.container(EXPORTS).list_blobs()
     monkeypatch.setattr(jobs, "KEEP_EXPORTS", timedelta(0) - timedelta(minutes=1))
     assert jobs.delete_old_exports(busy.bridge.storage) == 1
+    state = jobs.state(busy.bridge.storage, blob.name.removesuffix(".zip"))
+    assert (state["state"], state.keys() & {"file", "until"}) == ("done", set())
