@@ -50,6 +50,13 @@ _REASONS: Mapping[str, str] = {
     "dict_type": "an object is expected",
     "string_type": "a text is expected",
     "string_too_short": "it is empty",
+    "string_too_long": "at most {max_length} characters are expected",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number is expected"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false is expected"),
+    "greater_than_equal": "at least {ge} is expected",
+    "less_than_equal": "at most {le} is expected",
+    "literal_error": "{expected} is expected",
+    "extra_forbidden": "no such field",
 }
 
 
@@ -201,9 +208,10 @@ def validated(model: type[Model], value: Any, context: Mapping[str, Any] | None 
     try:
         return model.model_validate(value, context=context)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False, include_input=False)
+        details = error.errors(include_url=False, include_input=False)
     wrong: dict[str, str] = {}
     for detail in details:
         path = ".".join(map(str, detail["loc"])) or "body"
-        wrong[path] = _REASONS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+        reason = _REASONS.get(detail["type"], "").format_map(detail.get("ctx", {}))
+        wrong[path] = reason or detail["msg"].removeprefix("Value error, ")
     raise Invalid(wrong)

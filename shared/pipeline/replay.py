@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from shared import audit
 from shared.bridge import Bridge
 from shared.deliveries.outbox import QUEUE, Outbox, send_range, wants
-from shared.errors import INVALID_CONTINUATION, Invalid, NotFound, Refused, Unprocessable
+from shared.errors import BODY_TOO_LARGE, INVALID_CONTINUATION, Invalid, NotFound, Refused, Unprocessable
 from shared.events import store
 from shared.events.event import accept, check_envelope, event_of, event_of_row
 from shared.events.table import event_named
@@ -24,7 +24,7 @@ from shared.media.blobs import MEDIA
 from shared.storage.messages import dead_letters, get_payload, read, remove_dead_letter, send
 from shared.subscriptions import Subscription, public_id, subscriptions
 from shared.times import iso, now, parse_time
-from shared.values import Model, parse_body, read_body, validated
+from shared.values import LONGEST_BODY, Model, parse_body, read_body, validated
 
 _CHUNK = 500
 _COUNTING_SECONDS = 20.0
@@ -238,6 +238,8 @@ def _way_back(bridge: Bridge, dead: Mapping[str, Any]) -> Callable[[], object]:
     body = _body(bridge, dead)
     try:
         if kind == "refused":
+            if len(body) > LONGEST_BODY:
+                raise Refused(BODY_TOO_LARGE)
             event = event_named(name.partition("-")[0])
             check_envelope(event, parse_body(body, odd_numbers=True))
             return partial(accept, bridge, event, body)

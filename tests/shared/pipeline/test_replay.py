@@ -32,7 +32,7 @@ from shared.pipeline.replay import (
 from shared.storage.messages import dead_letter
 from shared.subscriptions import Subscription, subscriptions
 from shared.times import iso, now
-from shared.values import encode, read_body
+from shared.values import LONGEST_BODY, encode, read_body
 from tests.shared.deliveries.conftest import environment, listener, sent
 from tests.shared.deliveries.subscriber import FIXTURES, happen, places, set_state, state, subscription
 from tests.stored import dead_letters
@@ -149,6 +149,7 @@ def test_each_dead_letter_lists_its_actions(bridge: Bridge, sent: Outbox) -> Non
         ("delivery", "there", encode({"kind": "wake", "subscription": one.id})),
         ("refused", "CallStarted-fits", good),
         ("refused", "CallStarted-not", b'{"data": {}}'),
+        ("refused", "CallStarted-large", b"x" * (LONGEST_BODY + 1)),
         ("polled", "contacts-1", b"{}"),
         ("other", "odd", b"?"),
     ]
@@ -162,6 +163,11 @@ def test_each_dead_letter_lists_its_actions(bridge: Bridge, sent: Outbox) -> Non
     }  # fmt: skip
     assert all("discard" in found for found in actions.values())
     assert all(bool(row["cannotRetry"]) == (row["actions"] == ["discard"]) for row in listed)
+    assert [row["cannotRetry"] for row in listed if row["kind"] == "refused"] == [
+        None,
+        "Body too large",
+        "data.callID: it is required",
+    ]
     assert [row["id"] for row in list_dead_letters(bridge, {"kind": "polled"})["data"]] == ["contacts-1"]
 
 
@@ -248,8 +254,17 @@ def test_a_dead_letter_that_came_again_meanwhile_stays(
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b'{"limit": 0}', b'{"limit": 1001}', b'{"limit": "5"}', b'{"kid": "x"}'], ids=str
+    ("body", "reasons"),
+    [
+        (b"[]", {"body": "an object is expected"}),
+        (b'{"limit": 0}', {"limit": "at least 1 is expected"}),
+        (b'{"limit": 1001}', {"limit": "at most 1000 is expected"}),
+        (b'{"limit": "5"}', {"limit": "a whole number is expected"}),
+        (b'{"kid": "x"}', {"kid": "no such field"}),
+    ],
+    ids=str,
 )
-def test_a_selection_that_is_not_clear_is_refused(body: bytes) -> None:
-    with pytest.raises(Invalid):
+def test_a_selection_that_is_not_clear_is_refused(body: bytes, reasons: dict[str, str]) -> None:
+    with pytest.raises(Invalid) as refused:
         read_body(Selection, body)
+    assert refused.value.fields == reasons
