@@ -46,8 +46,7 @@ Model = TypeVar("Model", bound="BaseModel")
 # Reasons in place of pydantic's own, which would name our classes.
 _REASONS: Mapping[str, str] = {
     "missing": "it is required",
-    "model_type": "an object is expected",
-    "dict_type": "an object is expected",
+    **dict.fromkeys(("model_type", "dict_type"), "an object is expected"),
     "string_type": "a text is expected",
     "string_too_short": "it is empty",
     "string_too_long": "at most {max_length} characters are expected",

@@ -170,10 +170,8 @@ def judge(state: State, results: Results, moment: datetime, subscription: Subscr
     A failed event gets a schedule of its own. While the subscriber is down, or asks for a pause, events stay as they
     are, except those that it refuses, which would hold up all others. Replays do not change the state.
     """
-    ruling, tried = Ruling(replace(state, holder="")), []
-    for place, outcome in results:
-        if outcome.verdict in ("delivered", "failed") and not place.is_replay:
-            tried.append((place, outcome))
+    ruling, answered = Ruling(replace(state, holder="")), ("delivered", "failed")
+    tried = [(place, outcome) for place, outcome in results if outcome.verdict in answered and not place.is_replay]
     is_down = bool(tried) and _judge_subscriber(ruling, tried, moment, subscription)
     for place, outcome in results:
         if outcome.verdict == "gone":

@@ -185,7 +185,7 @@ class _Work:
 
     def _describe(self, record: Record) -> blobs.Description:
         call_id, contact_id = self._call_id(record), identifier(record.get("contactID"))
-        started = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
+        started = event_time(record.get("callStarted")) or call_start(call_id or 0)
         started = started or parse_time(self.message["received"])
         ids = {"sourceId": self.id, "callID": call_id, "contactID": contact_id}
         known = {name: str(value) for name, value in ids.items() if value is not None}

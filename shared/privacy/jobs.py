@@ -58,11 +58,7 @@ def ask(bridge: Bridge, kind: Kind, body: bytes, *, who: str = audit.MASTER_KEY)
 
 
 def state(storage: Storage, id: str) -> dict[str, Any]:
-    """
-    Return a job's state and receipt, without the number; raises NotFound and StorageUnavailable.
-
-    An export has a `file` until it is deleted: after a week, or by an erasure.
-    """
+    """Return a job's state, and its receipt with an export's `file` until that is deleted; raises NotFound."""
     row = rows.get(storage.table(TABLE), PARTITION, id) if _ID.fullmatch(id) else None
     if row is None:
         raise NotFound("no such job")
