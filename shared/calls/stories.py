@@ -78,10 +78,10 @@ class Gathered:
 
 
 def part_of(event: ReceivedEvent) -> Part:
-    """Return the part of an event as JSON; with `history` if it comes from the PBX's lists."""
+    """Return the part of an event as JSON; `history` is when it came, if it comes from the PBX's lists."""
     part: Part = {"id": event.id, "event": event.type.name}
     if event.from_history:
-        part["history"] = True
+        part["history"] = stamp(event.received)
     values = {name: event.data.get(name) for name in _FIELDS} | {"caller": event.caller}
     if isinstance(word := event.data.misfits.get("status"), str):
         values["status"] = word.strip().lower()
@@ -100,7 +100,9 @@ def place_of(part: Part) -> _Place:
 
 
 def join(one: Part, other: Part) -> Part:
-    """Merge two variants of an event from one source: the smaller value wins, and any value wins over none."""
+    """Merge two variants of an event: newer history replaces older; else any value wins over none, then the smaller."""
+    if one.get("history") != other.get("history"):
+        return max(one, other, key=_history)
     joined = {**one, **other}
     for name in one.keys() & other.keys():
         joined[name] = min(one[name], other[name], key=_order)
@@ -111,30 +113,31 @@ def _order(value: int | str) -> tuple[int, str]:
     return (0, value) if isinstance(value, str) else (value, "")
 
 
-def _sum_up(parts: Iterable[Part]) -> tuple[Mapping[str, set[Any]], Mapping[str, Any]]:
-    """Return all values of each field, and its best value: the smallest of history, else of webhooks."""
-    values, history = defaultdict[str, set[Any]](set), dict[str, Any]()
+def _history(part: Part) -> str:
+    return str(part.get("history", ""))
+
+
+def _sum_up(parts: Iterable[Part]) -> tuple[Mapping[str, set[Any]], Mapping[str, set[Any]]]:
+    """Return all values of each field, and those of its best source: the newest history, else webhooks."""
+    values, sources = defaultdict[str, set[Any]](set), defaultdict[str, dict[str, set[Any]]](dict)
     for part in parts:
         for name, value in part.items():
             values[name].add(value)
-            if "history" in part:
-                history[name] = min(history.get(name, value), value, key=_order)
-    return values, {name: history.get(name, min(all_values, key=_order)) for name, all_values in values.items()}
+            sources[name].setdefault(_history(part), set()).add(value)
+    return values, {name: source[max(source)] for name, source in sources.items()}
 
 
 def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
     """Return the story of a call; its `outcome` is one of those that GetCalls lists."""
     parts = [gathered.parts[place] for place in sorted(gathered.parts)]
-    values, best = _sum_up(parts)
-    ends, answers = list[Part](), list[Part]()
-    for part in parts:
-        # History's item of a call that still goes on is no end.
-        if part["event"] == "CallCompleted" and ("history" not in part or "callEnded" in part):
-            ends.append(part)
-        if part["event"] == "CallConnected" or "callConnected" in part:
-            answers.append(part)
+    values, newest = _sum_up(parts)
+    best = {name: min(found, key=_order) for name, found in newest.items()}
+    completed = [part for part in parts if part["event"] == "CallCompleted"]
+    # History's item of a call that still goes on is no end.
+    ends = [part for part in completed if "history" not in part or "callEnded" in part]
+    answers = [part for part in parts if part["event"] == "CallConnected" or "callConnected" in part]
     caller, destination, connected = best.get("caller"), best.get("destination"), _time(best.get("callConnected"))
-    ended = _time(max(values["callEnded"])) if values["callEnded"] else _ended(ends, answers)
+    ended = _time(max(newest["callEnded"])) if "callEnded" in newest else _ended(ends, answers)
     talk = 0 if ends and not answers else None
     if connected and ended:
         talk = min(max(0, round((ended - connected).total_seconds())), _LONGEST_TALK)

@@ -210,6 +210,21 @@ def test_history_knows_better_than_a_webhook_and_both_better_than_nobody() -> No
         assert (story["destination"], story["ended"], story["revision"]) == ("67000123", times["callEnded"], 1)
 
 
+def test_an_item_that_history_edits_has_its_newest_values_in_any_order() -> None:
+    def edited(hour: int, seconds: int, destination: str) -> ReceivedEvent:
+        times = {"callConnected": moment(ANSWER), "callEnded": moment(ANSWER + timedelta(seconds=seconds))}
+        at = START + timedelta(hours=hour)
+        return received("CallCompleted", origin="poll", at=at, **NUMBERS | {"destination": destination} | times)
+
+    edits = [(1, 300, "67000123"), (2, 400, "67000123"), (3, 200, "67000999"), (4, 300, "67000100")]
+    start = received("CallStarted", origin="reconciled", at=START, **NUMBERS)
+    for number in range(1, len(edits) + 1):
+        _, seconds, destination = edits[number - 1]
+        for events in itertools.permutations([start, *itertools.starmap(edited, edits[:number])]):
+            story = story_of(list(events))
+            assert (story["talkSeconds"], story["destination"]) == (seconds, destination)
+
+
 def test_history_does_not_end_a_running_call() -> None:
     going_on = received("CallCompleted", origin="reconciled", **NUMBERS, contactID=2, callEnded=None)
     ringing = received("CallStarted", **NUMBERS, contactID=2)
@@ -281,9 +296,12 @@ FIELDS = st.fixed_dictionaries(
     },
 )
 CALLS_EVENTS = st.builds(
-    lambda name, origin, data: received(name, origin=origin, callID=CALL, **data),
+    lambda name, origin, hour, data: received(
+        name, origin=origin, at=START + timedelta(hours=hour), callID=CALL, **data
+    ),
     st.sampled_from(["CallStarted", "CallConnected", "CallTransfered", "CallCompleted"]),
     st.sampled_from(["webhook", "reconciled"]),
+    st.integers(0, 2),
     FIELDS,
 )
 
