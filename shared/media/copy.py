@@ -207,7 +207,8 @@ class _Work:
     def _seconds(self, record: Record) -> int | None:
         if (known := seconds(record.get(self.media.seconds))) is not None:
             return known
-        # The PBX's list of recordings has no length.
+        # The PBX's list of recordings has both times and no length, and an event that was made from it has neither.
+        record = (store.get(self.bridge.storage, self.media.resource, self.id) or {}) | record
         begin, end = event_time(record.get("callConnected")), event_time(record.get("callEnded"))
         return seconds(int((end - begin).total_seconds())) if begin and end else None
 
