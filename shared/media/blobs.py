@@ -231,8 +231,7 @@ def withdraw_copies(storage: Storage, media: Media, id: int, *, delete: bool) ->
         for blob in container.list_blobs(name_starts_with=f"{stem}.", include=["metadata"]):
             metadata = blob.metadata or {}
             if _DELETED not in metadata:
-                marked = {**metadata, _DELETED: iso(row[_DELETED])}
-                container.get_blob_client(blob.name).set_blob_metadata(marked)
+                container.get_blob_client(blob.name).set_blob_metadata({**metadata, _DELETED: iso(row[_DELETED])})
     return is_deleted
 
 

@@ -265,8 +265,7 @@ class _Work:
             # Put back before the host deletes this one: dying in between leaves two, never none.
             self._send_again({"attempt": self.attempt + 1, "kept": is_kept}, DELAYS[self.attempt])
         elif is_kept:
-            kind = self.media.name
-            logger.warning("signal media_incomplete kind=%s id=%d: as much as there is of it is kept", kind, self.id)
+            logger.warning("signal media_incomplete kind=%s id=%d: it is kept as it is", self.media.name, self.id)
         elif not is_quiet:
             self.dead_letter(reason)
 
