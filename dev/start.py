@@ -28,12 +28,13 @@ LOG = STATE / "host.log"
 SIMULATOR_KEY = "demo-key"
 _MADE_KEYS = ("BOARD_KEY", "BOARD_ADMIN_KEY")
 _OFTEN = "*/15 * * * * *"
-# Polls restore a lost webhook within a minute, and subscribers may be on this machine.
+# Polls find lost webhooks and new contacts within a minute, and subscribers may be on this machine.
 DEMO_SETTINGS = {
     "RECONCILE_GRACE_SECONDS": "15",
     "POLL_CALL_HISTORY_SCHEDULE": _OFTEN,
     "POLL_CALL_RECORDS_SCHEDULE": _OFTEN,
     "POLL_VOICEMAILS_SCHEDULE": _OFTEN,
+    "POLL_CONTACTS_SCHEDULE": _OFTEN,
     "LOOK_AFTER_SCHEDULE": _OFTEN,
     "ALLOW_LOOPBACK_CALLBACKS": "true",
 }

@@ -12,7 +12,7 @@ from dev.simulator.pbx import Pbx
 from dev.simulator.resources import EVENTS, RESOURCES
 
 _MAIN_LINE = "67021234"
-_CLIENTS = ("+37129411870", "26188902", "+37122004716", "29330145", "+37120177453", "27771153")
+_CLIENTS = ("+37129411870", "26188902", "+37122004716", "29330145", "+37120177453", "+37127771153")
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,14 @@ _DEMO_CALLS = (
     Planned(47, "26550102", "Jānis", talks=64, destination=_CLIENTS[2], plan={"direction": "out"}),
     Planned(63, "", "Anna", talks=31),
     Planned(80, _CLIENTS[4], "Jānis", talks=42, plan={"recorded": True}, drops="CallCompleted"),
+    Planned(121, _CLIENTS[5], "Anna", rings=25),
 )
 _DEMO_MINUTES = 125
 
 
 def demo(pbx: Pbx) -> None:
     """
-    Plan two hours with all events, a long call, and one lost webhook.
+    Plan two hours with all events, a long call, one lost webhook, and a caller who waits at the end.
 
     They end about now, so that no time is in the future.
     """

@@ -89,6 +89,7 @@ def test_the_demo_day_brings_every_event(pbx: Any, client: Any, inbox: Any) -> N
     assert set(inbox.names) == set(EVENTS)
     assert all(pbx.rows[name] for name, row in RESOURCES.items() if row.editable)
     ids = client.ids("call_history", "callID")
-    assert len(ids) == 8
+    assert len(ids) == 9
     assert inbox.names.count("CallCompleted") == len(ids), "a group call completes twice, one event is dropped"
+    assert [row["callerid"] for row in client.data("lost_calls")] == ["+37127771153"], "a caller waits at the end"
     assert pbx.clock.now() <= START + timedelta(seconds=1)

@@ -26,4 +26,4 @@ def test_a_process_serves_and_is_changed_by_http() -> None:
         assert item(f"contacts/{number}")["firstname"] == "Anna"
         pbx.control("POST", "day", pace=0.001)
         until(lambda: pbx.control("GET", "day")["done"], 30)
-        assert pbx.control("GET", "counts")["call_history"] == 9
+        assert pbx.control("GET", "counts")["call_history"] == 10
