@@ -148,7 +148,7 @@ def _update_lost(pbx: Pbx, call: Call) -> None:
     elif call.direction == "in":
         known = pbx.lost.get((outsider, line))
         record = {
-            "contact_name": _name(pbx, call.contact_id),
+            "contact_name": _name(pbx, outsider),
             "destination": line,
             "attempts": known["attempts"] + 1 if known else 1,
             "callerid": outsider,
@@ -158,8 +158,8 @@ def _update_lost(pbx: Pbx, call: Call) -> None:
         pbx.hooks.emit("LostCallerUpdated" if known else "LostCallerAdded", record)
 
 
-def _name(pbx: Pbx, contact_id: int | None) -> str:
-    contact = pbx.rows["contacts"].get(contact_id) if contact_id is not None else None
+def _name(pbx: Pbx, number: str) -> str:
+    contact = next((row for row in pbx.rows["contacts"].values() if row["number"] == number), None)
     return f"{contact['firstname']} {contact['lastname']}".strip() if contact else ""
 
 
