@@ -126,10 +126,10 @@ def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Respo
 
 
 class Download:
-    """An answer that is read `until` a time; raises MediaNotReady for a file that is cut short or too slow."""
+    """An answer that is read `until` a time; raises MediaNotReady for a file that is too slow."""
 
     def __init__(self, response: requests.Response, until: float) -> None:
-        self._raw, self._until, self.excerpt = response.raw, until, Excerpt()
+        self._raw, self._until, self._broke, self.excerpt = response.raw, until, False, Excerpt()
         self.content_type = response.headers.get("Content-Type", "")
         codings = response.headers.get("Content-Encoding", "").lower().split(",")
         if not _CODINGS.issuperset(coding.strip() for coding in codings):
@@ -139,24 +139,30 @@ class Download:
         """Return up to `size` bytes: fewer only at the end, none after it."""
         import urllib3
 
+        parts, left = list[bytes](), size
         try:
-            block: bytes = self._raw.read(size, decode_content=True)
+            while left and (part := self._raw.read1(left, decode_content=True)):
+                parts.append(part)
+                left -= len(part)
         except urllib3.exceptions.DecodeError:
             raise MediaNotReady("packed in an unknown way") from None
         except (urllib3.exceptions.HTTPError, OSError):
-            raise MediaNotReady("too slow" if time.monotonic() >= self._until else "cut short") from None
+            if time.monotonic() >= self._until:
+                raise MediaNotReady("too slow") from None
+            self._broke = True
+        block = b"".join(parts)
         self.excerpt.add(block)
         return block
 
     @property
     def is_cut(self) -> bool:
-        """True if a file that has been read is packed and breaks off, which urllib3 takes for its end."""
+        """True if a file that has been read breaks off, or is packed and lacks its end."""
         from urllib3.response import GzipDecoderState
 
         decoder = getattr(self._raw, "_decoder", None)
         # Bytes behind the packed file are left out.
         is_padded = getattr(decoder, "_state", None) == GzipDecoderState.SWALLOW_DATA
-        return not is_padded and not getattr(getattr(decoder, "_obj", None), "eof", True)
+        return self._broke or (not is_padded and not getattr(getattr(decoder, "_obj", None), "eof", True))
 
 
 class Excerpt(io.RawIOBase):

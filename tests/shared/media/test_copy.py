@@ -102,6 +102,16 @@ def test_a_long_file_that_breaks_off_leaves_nothing_visible(bridge: Bridge, pbx:
     assert blobs(bridge)[NAME].metadata["attempts"] == "2"
 
 
+@pytest.mark.parametrize("size", [20_000, 4 * BLOCK_BYTES])
+def test_a_file_that_breaks_off_on_every_try_is_kept_at_the_end_and_marked(
+    size: int, bridge: Bridge, pbx: Simulator
+) -> None:
+    audio(pbx).size, audio(pbx).fault = size, "truncated"
+    copy(bridge, asked(attempt=len(DELAYS)))
+    assert blobs(bridge)[NAME].metadata["incomplete"] == "container"
+    assert not dead_letters(bridge.storage)
+
+
 class Exhausted:
     """A budget with no call left."""
 
