@@ -3,8 +3,8 @@ Table `lostcallers`: one row for each pair of caller and unanswered number, and 
 
 A row has a log of its pair's tries, removals and closings. Its other columns are computed from the log in the order of
 its times, whatever the order of arrival. An event is identified by its own time (`last_contact`) or, without one, by
-its day and the number of times that the pair has waited that day. At midnight the PBX forgets all waiting callers
-without an event: each day begins with nobody waiting.
+its day and the number of times that the pair has waited that day. A LostCallerAdded that is not after the last try of
+its wait repeats the known one. At midnight the PBX forgets all callers without an event: each day begins with none.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ from shared.times import local_day, parse_time, stamp
 from shared.values import e164
 
 Row = Mapping[str, Any]
-# A try, a removal or a closing; its day and times are text.
+# A try, a removal or a closing; its day and times are text. The oldest entry of a cut log has the `row` up to it.
 Entry = dict[str, Any]
 Log = dict[str, Entry]
 
 TABLE = "lostcallers"
 PARTITION = "lost"
 ADDED, UPDATED, REMOVED = "LostCallerAdded", "LostCallerUpdated", "LostCallerRemoved"
-_CLOSED = "closed"
 # The time zone of this midnight is not documented: UTC, or that of a country around the Baltic Sea.
 _OFFSETS = tuple(timedelta(hours=hours) for hours in (0, 1, 2, 3))
 # The longest time between a try and its call, and between a pair's last event and the answered call that closes it.
@@ -64,14 +63,10 @@ class LostCaller:
     rung: tuple[int, ...] = ()
 
 
-def same_day(one: datetime, other: datetime) -> bool:
-    """Return True if two times are on the same day in every possible time zone."""
-    return all((one + offset).date() == (other + offset).date() for offset in _OFFSETS)
-
-
-def other_day(one: datetime, other: datetime) -> bool:
-    """Return True if two times are on different days in every possible time zone."""
-    return all((one + offset).date() != (other + offset).date() for offset in _OFFSETS)
+def same_day(one: datetime, other: datetime) -> bool | None:
+    """Return True if two times are on the same day in every possible time zone, False if in none, else None."""
+    found = {(one + offset).date() == (other + offset).date() for offset in _OFFSETS}
+    return found.pop() if len(found) == 1 else None
 
 
 def key(storage: Storage, callerid: str | None, destination: str | None, region: str) -> str:
@@ -117,46 +112,62 @@ def identified(bridge: Bridge, event: ReceivedEvent) -> ReceivedEvent:
 
 def _log(row: Row | None) -> Log:
     """Return the entries of a pair by the ids of their messages, in the order of arrival."""
-    log: Log = json.loads(zlib.decompress(row["log"])) if row is not None else {}
-    return log
+    return dict(json.loads(zlib.decompress(row["log"]))) if row is not None else {}
 
 
 def _added(log: Log, id: str, entry: Entry) -> dict[str, Any]:
     """Add an entry to a log, with the id of the event that it repeats, and return the new columns of the row."""
     log[id] = entry
+    kept = dict([*log.items()][-_LONGEST_LOG:])
+    oldest = next(iter(kept.values()))
     row: dict[str, Any] = dict.fromkeys(("day", "since", "last", "closed", "attempts", "note")) | {"rung": []}
     for each in sorted(log.values(), key=lambda each: (each["day"], each["at"])):
+        if "row" in each:
+            row |= each["row"]
+            continue
         if each["day"] != row["day"]:
-            row |= {"day": each["day"], "open": False, "openings": 0, "closed": None, "last": None}
-        if each["name"] in (ADDED, UPDATED):
-            _follow_try(row, each)
-        else:
+            # `before` is the end of the wait before, `added` the occasion of this wait's LostCallerAdded.
+            row |= dict.fromkeys(("closed", "last", "before", "added")) | {
+                "day": each["day"],
+                "open": False,
+                "openings": 0,
+            }
+        is_try = each["name"] in (ADDED, UPDATED)
+        is_late = is_try and _follow_try(row, each)
+        if not is_try:
             row |= {"open": False, "closed": each["at"], "openings": max(row["openings"], 1)}
             row["note"] = each.get("note") or row["note"]
         each["occasion"] = [each["name"], each.get("attempts"), each.get("tried"), each["day"], row["openings"]]
+        if each["name"] == ADDED:
+            # A poll may have announced the same wait by a later try.
+            each["occasion"] = row["added"] = (is_late and row["added"]) or each["occasion"]
+        if each is oldest and len(kept) < len(log):
+            each["row"] = dict(row)
     entry["event"] = next(each.get("event", id) for each in log.values() if each["occasion"] == entry["occasion"])
     row |= {name: parse_time(row[name]) for name in ("since", "last", "closed") if row[name]}
     row["attempts"] = rows.long(row["attempts"]) if row["attempts"] is not None else None
-    kept = dict([*log.items()][-_LONGEST_LOG:])
-    return row | {"rung": json.dumps(row["rung"]), "log": zlib.compress(json.dumps(kept).encode())}
+    return row | {"added": None, "rung": json.dumps(row["rung"]), "log": zlib.compress(json.dumps(kept).encode())}
 
 
-def _follow_try(row: dict[str, Any], entry: Entry) -> None:
+def _follow_try(row: dict[str, Any], entry: Entry) -> bool:
+    """Add a try to the columns of its pair; return True if a later try of the same wait is known."""
     at, tried, closed, last, is_added = entry["at"], entry["tried"], row["closed"], row["last"], entry["name"] == ADDED
-    is_new = is_added or closed is None
+    is_new, is_late = is_added or closed is None, False
     if tried and closed:
         # The PBX's clock may be behind ours: a try after the last one is new even if it is not after the closing.
         is_new = tried > closed or (is_added and last is not None and tried > last)
     if not row["open"] and is_new:
         row |= {"open": True, "openings": row["openings"] + 1, "since": min(tried or at, at)}
-        row |= {"attempts": None, "note": None, "rung": []}
+        row |= {"before": closed, "added": None, "attempts": None, "note": None, "rung": []}
         last = None
+    elif tried and not (row["before"] and tried <= row["before"]):
+        row["since"] = min(row["since"] or tried, tried) if last else tried
+        is_late = last is not None and tried <= last
     row["rung"] = sorted({*row["rung"], *entry["rung"]})[:_FEW]
     if not (tried and last and tried < last):
         row["last"] = tried or last or at
         row["attempts"] = row["attempts"] if entry["attempts"] is None else entry["attempts"]
-    elif row["open"]:
-        row["since"] = min(row["since"], tried)
+    return is_late
 
 
 def _rung(storage: Storage, callerid: str | None, event: ReceivedEvent, region: str) -> list[int]:

@@ -66,8 +66,7 @@ class Gathered:
         """Return the parts with that of an event; an equal set if the event adds nothing."""
         part = part_of(event)
         place = place_of(part)
-        if place in self.parts:
-            part = join(self.parts[place], part)
+        part = join(self.parts.get(place, part), part)
         return replace(self, parts={**self.parts, place: part}).cut(MOST_PARTS)
 
     def cut(self, most: int) -> Gathered:
@@ -188,16 +187,15 @@ def _ended(ends: list[Part], answers: list[Part]) -> datetime | None:
     for part in answers:
         if moment := part.get("callConnected"):
             earliest[_contact(part)] = min(earliest.get(_contact(part), moment), moment)
-    last: datetime | None = None
+    moments = list[datetime]()
     for end in ends:
         # An end without a time of answer takes that of its employee's other events, or of the call's.
         begin = end.get("callConnected") or earliest.get(_contact(end)) or earliest.get(None)
         if not begin and _contact(end) is None:
             begin = min(earliest.values(), default=None)
-        moment = after(parse_time(begin), end["connectionTime"]) if begin and "connectionTime" in end else None
-        if moment and (last is None or moment > last):
-            last = moment
-    return last
+        if begin and "connectionTime" in end and (moment := after(parse_time(begin), end["connectionTime"])):
+            moments.append(moment)
+    return max(moments, default=None)
 
 
 def _answered_by(answers: list[Part]) -> int | None:
@@ -212,13 +210,10 @@ def _answered_by(answers: list[Part]) -> int | None:
 
 
 def _outcome(parts: list[Part], ends: list[Part], answers: list[Part]) -> str:
-    ended, talking, rung, known = set(map(_contact, ends)), set(map(_contact, answers)), set[int | None](), set[str]()
-    for part in parts:
-        known.update(part)
-        if part["event"] == "CallStarted":
-            rung.add(_contact(part))
-        if "previous_contactID" in part:
-            talking.add(_contact(part))
+    known = {name for part in parts for name in part}
+    rung = {_contact(part) for part in parts if part["event"] == "CallStarted"}
+    handed_over = {_contact(part) for part in parts if "previous_contactID" in part}
+    ended, talking = set(map(_contact, ends)), set(map(_contact, answers)) | handed_over
     # An end without an employee, or of history, is that of the whole call.
     is_whole = None in ended or "callEnded" in known
     has_ended = bool(ends) and (is_whole or rung - {None} <= ended)

@@ -299,8 +299,7 @@ def row_of(storage: Storage, event: ReceivedEvent) -> dict[str, Any]:
 def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the envelope in a row of `events` or `feed`; raises Unprocessable if its blob is gone."""
     body = row["body"] if "body" in row else get_payload(storage, row["payload"])
-    envelope: dict[str, Any] = json.loads(body)
-    return envelope
+    return dict(json.loads(body))
 
 
 def event_of_row(storage: Storage, row: Mapping[str, Any]) -> ReceivedEvent | None:

@@ -11,7 +11,7 @@ from typing import Any
 from shared import health
 from shared.bridge import Bridge
 from shared.calls import lost_callers
-from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, LostCaller, other_day, same_day
+from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, LostCaller, same_day
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
 from shared.items import store
 from shared.items.content import drift
@@ -223,8 +223,8 @@ def _event(run: Run, id: str, item: Item, known: LostCaller | None) -> str | Non
         return None if begin and tried and tried < begin.replace(microsecond=0) else ADDED
     # The list may be older than the events received since.
     before = known.last or known.closed or run.moment
-    waits = known.open and not other_day(before, run.moment)
-    is_new = tried.replace(microsecond=0) > before if tried else other_day(before, run.moment)
+    waits = known.open and same_day(before, run.moment) is not False
+    is_new = tried.replace(microsecond=0) > before if tried else same_day(before, run.moment) is False
     return (UPDATED if waits else ADDED) if is_new else None
 
 

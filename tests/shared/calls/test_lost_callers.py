@@ -141,6 +141,38 @@ def test_a_row_has_attempts_last_try_since_when_and_how_often(bridge: Bridge) ->
     assert (only(bridge).since, only(bridge).attempts, only(bridge).openings) == (NOON + timedelta(days=1), None, 1)
 
 
+@pytest.mark.parametrize("order", [*itertools.permutations((ADDED, UPDATED, REMOVED))], ids=" ".join)
+def test_a_caller_waits_since_the_earliest_try_in_any_order(bridge: Bridge, order: tuple[str, ...]) -> None:
+    tries = {ADDED: {"last_contact": contact(-9)}, UPDATED: {"last_contact": contact(-8), "attempts": 2}}
+    count(bridge, [received(name, minutes, **tries.get(name, {})) for minutes, name in enumerate(order)])
+    assert only(bridge).since == NOON - timedelta(minutes=9)
+    # The next wait has a time of its own, which a late try of the wait before it does not change.
+    count(bridge, [received(REMOVED, 5), received(ADDED, 20, last_contact=contact(19))])
+    count(bridge, [received(UPDATED, 21, last_contact=contact(-8.5)), received(REMOVED, 22)])
+    count(bridge, [received(UPDATED, 23, last_contact=contact(-8.2))])
+    assert only(bridge).since == NOON + timedelta(minutes=19)
+
+
+def test_a_caller_who_tries_a_hundred_times_waits_since_the_first(bridge: Bridge) -> None:
+    sent = [received(ADDED, minutes, last_contact=contact(minutes)) for minutes in (-9, 0)]
+    sent.insert(1, received(REMOVED, -5))
+    sent += [received(UPDATED, minutes, last_contact=contact(minutes), attempts=minutes) for minutes in range(1, 100)]
+    assert count(bridge, sent) == 102
+    assert (only(bridge).since, only(bridge).openings, only(bridge).attempts) == (NOON, 2, 99)
+    assert count(bridge, [received(REMOVED, 101), received(REMOVED, 102)]) == 1
+
+
+def test_late_webhooks_of_a_wait_that_a_poll_announced_add_no_second_caller(bridge: Bridge) -> None:
+    polled = received(ADDED, 5, last_contact=contact(1), attempts=2)
+    added = received(ADDED, 6, last_contact=contact(0), attempts=1)
+    sent = [polled, added, received(UPDATED, 7, last_contact=contact(1), attempts=2)]
+    assert count(bridge, sent) == 2
+    assert identified(bridge, added).id == polled.id
+    assert (only(bridge).since, only(bridge).openings, only(bridge).attempts) == (NOON, 1, 2)
+    # An addition after the last try is the next wait, though the removal between the two is missing.
+    assert count(bridge, [received(ADDED, 9, last_contact=contact(8)), added]) == 2
+
+
 def test_a_name_that_no_column_holds_is_left_out(bridge: Bridge) -> None:
     count(bridge, [received(ADDED, 0, contact_name="x" * 40_000)])
     assert (only(bridge).open, only(bridge).name) == (True, None)
