@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dev.processes import ROOT
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.browser.conftest import App, Reader
@@ -36,6 +37,7 @@ def test_take(sign_in: Callable[..., Reader], app: App, look: tuple[str, str, st
     if name == "workings":
         flow = {"endpoint": "http://127.0.0.1:9/hook", "name": "CRM"}
         assert app.ask("POST", "/v2/webhooks/CallCompleted", json=flow).ok
+        until(lambda: app.ask("GET", "/ops/status").json()["health"]["webhooks"], 60)
     page = sign_in(*of_tab).open(PAGES[name].format(call=app.calls["answered"].id))
     if name == "workings":
         page.wait_for_selector("#subscription-list >> text='CRM'")
