@@ -51,8 +51,7 @@ begin() {
     die "name in $parameters is no name of a bridge: write two to six lower-case letters and digits"
 }
 
-# read_options ARGUMENTS...: sets a variable for each option in the script's help: "--group NAME" sets group to its
-# value, "--dry-run" sets dry_run to yes.
+# read_options ARGUMENTS...: sets a variable for each option of the help: "--group NAME" sets group, "--dry-run" to yes.
 read_options() {
   local option
   while (($#)); do
@@ -140,8 +139,7 @@ retry() {
   attempt "$@" || die "$2 still fails after $1 attempts; run this again to go on from here"
 }
 
-# attempt TIMES WHAT COMMAND...: as retry, but returns 1 after the last failure. A command's exit code 2 also means that
-# a retry does not help.
+# attempt TIMES WHAT COMMAND...: as retry, but returns 1 after the last failure, or at once if the command returns 2.
 attempt() {
   local times=$1 what=$2 number status
   shift 2
@@ -250,8 +248,7 @@ refresh_secrets() {
     --url "$app_id/config/configreferences/appsettings/refresh?api-version=2022-03-01"
 }
 
-# host_key QUERY: prints a key of the host, or nothing. Asks the service itself, since az functionapp keys list prints
-# nulls in some versions of az.
+# host_key QUERY: prints a key of the host, or nothing. Some versions of az functionapp keys list print nulls.
 host_key() {
   az rest --method post --url "$app_id/host/default/listkeys?$web_api" --output tsv --query "not_null($1, '')"
 }

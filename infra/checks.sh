@@ -40,8 +40,7 @@ check_providers() {
   [[ -z $missing ]] || die "$missing is not registered: run az provider register --wait --namespace $missing"
 }
 
-# check_data_account: a deployment can change neither the region nor the zones of the data account, which stays when the
-# rest is destroyed.
+# check_data_account: a deployment can change neither the region nor the zones of the data account.
 check_data_account() {
   local account region sku access wanted target
   data_closed=false policy_locked=false
@@ -122,8 +121,7 @@ bring() {
   printf -v "$2" %s "$reply"
 }
 
-# prompt QUESTION OPTIONS...: sets reply to the typed answer. Returns 1 without a terminal or answer; a dry run does not
-# ask.
+# prompt QUESTION OPTIONS...: sets reply to the typed answer; returns 1 without one. A dry run does not ask.
 prompt() {
   reply=
   [[ -t 0 ]] || return 1

@@ -26,8 +26,7 @@ no_alerts=no replace_keys=no infrastructure_only=no skip_infrastructure=no what_
 # Transient errors of a deployment: identities and roles take minutes to reach every service.
 readonly passing='RoleDefinitionDoesNotExist|PrincipalNotFound|InternalServerError|ServiceUnavailable|ServerTimeout|Status ?Code: ?50[03]|\(50[03]\)'
 
-# deployment VERB OPTIONS...: runs az deployment group create or what-if. Workflows are deployed last, since they need a
-# running app.
+# deployment VERB OPTIONS...: runs az deployment group create or what-if. Workflows need a running app, so come last.
 deployment() {
   az deployment group "$1" --resource-group "$group" --name "bridge-$name" --parameters "$parameters" \
     location="$location" alertEmail="$alert_email" closeDataAccount="$data_closed" \

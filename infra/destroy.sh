@@ -55,8 +55,7 @@ delete_webhooks() {
     die "the webhooks are still at the PBX: fix the app, or give --skip-webhooks and delete them in its panel (API, WEB HOOKS)"
 }
 
-# delete PATTERN: deletes the resources whose ids match, and removes them from the list. az itself finds the order: it
-# deletes in rounds.
+# delete PATTERN: deletes the resources whose ids match, and removes them from the list. az deletes in rounds.
 delete() {
   local ids=() id
   while IFS= read -r id; do
