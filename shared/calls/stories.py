@@ -15,19 +15,9 @@ from shared.values import e164
 
 # The fields that a part has of its event, beside the caller; table `events` has the whole event.
 _FIELDS = (
-    "destination",
-    "direction",
-    "contactID",
-    "previous_contactID",
-    "callStarted",
-    "callConnected",
-    "callEnded",
-    "connectionTime",
-    "status",
-    "recordingID",
-    "voicemailID",
-    "blobUrl",
-)
+    "destination", "direction", "contactID", "previous_contactID", "callStarted", "callConnected", "callEnded",
+    "connectionTime", "status", "recordingID", "voicemailID", "blobUrl",
+)  # fmt: skip
 # Longer texts are left out: a story of them would not fit its row.
 _LONGEST, _LONGEST_URL = 100, 1000
 # A call that rings a hundred employees has two events for each.

@@ -25,27 +25,9 @@ P = ParamSpec("P")
 Made = TypeVar("Made")
 
 TABLES = (
-    "events",
-    "calls",
-    "lostcallers",
-    "ended",
-    "deadletters",
-    "feed",
-    "media",
-    "checkpoints",
-    "resources",
-    "health",
-    "webhooks",
-    "budget",
-    "subscriptions",
-    "deliveries",
-    "dials",
-    "numbers",
-    "audit",
-    "board",
-    "forgotten",
-    "privacy",
-)
+    "events", "calls", "lostcallers", "ended", "deadletters", "feed", "media", "checkpoints", "resources", "health",
+    "webhooks", "budget", "subscriptions", "deliveries", "dials", "numbers", "audit", "board", "forgotten", "privacy",
+)  # fmt: skip
 QUEUES = ("events", "media", "deliveries", "privacy")
 POISON = "-poison"
 CONTAINERS = ("recordings", "voicemails", "payloads", "exports")
