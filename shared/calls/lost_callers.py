@@ -126,12 +126,9 @@ def _added(log: Log, id: str, entry: Entry) -> dict[str, Any]:
             row |= each["row"]
             continue
         if each["day"] != row["day"]:
-            # `before` is the end of the wait before, `added` the occasion of this wait's LostCallerAdded.
-            row |= dict.fromkeys(("closed", "last", "before", "added")) | {
-                "day": each["day"],
-                "open": False,
-                "openings": 0,
-            }
+            # The last two: the end of the wait before, and the occasion of this wait's LostCallerAdded.
+            row |= {"day": each["day"], "open": False, "openings": 0}
+            row |= dict.fromkeys(("closed", "last", "before", "added"))
         is_try = each["name"] in (ADDED, UPDATED)
         is_late = is_try and _follow_try(row, each)
         if not is_try:

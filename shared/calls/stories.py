@@ -200,10 +200,13 @@ def _answered_by(answers: list[Part]) -> int | None:
 
 
 def _outcome(parts: list[Part], ends: list[Part], answers: list[Part]) -> str:
-    known = {name for part in parts for name in part}
-    rung = {_contact(part) for part in parts if part["event"] == "CallStarted"}
-    handed_over = {_contact(part) for part in parts if "previous_contactID" in part}
-    ended, talking = set(map(_contact, ends)), set(map(_contact, answers)) | handed_over
+    ended, talking, rung, known = set(map(_contact, ends)), set(map(_contact, answers)), set[int | None](), set[str]()
+    for part in parts:
+        known.update(part)
+        if part["event"] == "CallStarted":
+            rung.add(_contact(part))
+        if "previous_contactID" in part:
+            talking.add(_contact(part))
     # An end without an employee, or of history, is that of the whole call.
     is_whole = None in ended or "callEnded" in known
     has_ended = bool(ends) and (is_whole or rung - {None} <= ended)

@@ -96,7 +96,7 @@ _PAIR = ("destination", "callerid")
 _CALL_STARTED = Model("Call", _RINGING, ("callID",), "callStarted")
 _CALL_CONNECTED = Model("ConnectedCall", _TALKING, ("callID",), "callConnected")
 _CALL_COMPLETED = Model("CompletedCall", _TALKED, ("callID",), "callEnded")
-_CALL_RECORDED = Model(
+_RECORDED = Model(
     "Recording",
     _fields("recordingID", "callID", "callStarted", "recordingURL", "direction", "connectionTime"),
     ("recordingID",),
@@ -132,13 +132,7 @@ EVENTS: tuple[Event, ...] = (
     Event("CallStarted", _CALL_STARTED, _CALL, "A call starts to ring."),
     Event("CallConnected", _CALL_CONNECTED, _CALL, "Somebody answers the call."),
     Event("CallCompleted", _CALL_COMPLETED, _CALL, "The call has ended."),
-    Event(
-        "CallRecorded",
-        _CALL_RECORDED,
-        ("recordingID",),
-        "A recording of the call has been made.",
-        announces="recording",
-    ),
+    Event("CallRecorded", _RECORDED, ("recordingID",), "A recording of the call has been made.", announces="recording"),
     Event(
         "CallTransfered",
         _CALL_COMPLETED,
