@@ -14,7 +14,7 @@ from typing import Any
 from shared import health, people, webhooks
 from shared.calls import store as calls
 from shared.calls.stories import UNENDED, Part, Story, story_of
-from shared.errors import PbxForbidden, PbxNotFound
+from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable
 from shared.events import store as events
 from shared.events.event import Data, check_envelope, row_envelope, submit
 from shared.events.table import event_id, event_named, wanted_events
@@ -32,6 +32,8 @@ Missing = tuple[str, dict[str, Any], str | None]
 
 logger = logging.getLogger(__name__)
 
+# After these errors other requests would fail, too.
+OUTAGES = (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted)
 # Items that a run asks the PBX for by id.
 MOST_LOOKUPS = 20
 # Items that began earlier may lie outside the next run's range: their events do not wait for a webhook.
@@ -101,6 +103,12 @@ class Comparison:
             except PbxForbidden:
                 # The key may read the list but not a single item.
                 return
+            except OUTAGES:
+                raise
+            except PbxError:
+                # Any other answer proves nothing about this item, or about the others.
+                if run.is_late:
+                    return
 
     def _take(self, page: Sequence[tuple[int, Item]]) -> bool:
         """Compare a page, and write its new items; return True if any item is new or has changed."""
@@ -133,7 +141,7 @@ class Comparison:
 
     @property
     def _is_news(self) -> bool:
-        return self.run.checkpoint.started and not self.backfill
+        return self.run.checkpoint.started is not None and not self.backfill
 
     def _change(self, id: int, item: Item, sha256: str, before: Stored | None) -> Change:
         """Return the change of an item that is new or differs from the stored one, with the events it makes."""

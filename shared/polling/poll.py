@@ -12,13 +12,13 @@ from shared import health
 from shared.bridge import Bridge
 from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, LostCaller, same_day
-from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
+from shared.errors import BudgetExhausted, PbxError
 from shared.items import store
 from shared.items.content import drift
 from shared.items.store import Item
 from shared.pbx.resources import LOST_CALLS, Resource
 from shared.pbx.resources import resource as resource_of
-from shared.polling.compare import Comparison, submit_missing
+from shared.polling.compare import OUTAGES, Comparison, submit_missing
 from shared.polling.run import Run, checkpoints, follow
 from shared.times import event_time, months_before, now
 from shared.values import spelt
@@ -30,8 +30,6 @@ _LOOK_BACK = timedelta(hours=3)
 _MARGIN = timedelta(minutes=1)
 # Seconds of a run for history, which is read after news.
 LONGEST_HISTORY = 20.0
-# After these errors other days would fail, too.
-_OUTAGES = (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted)
 # Callers whose removal is checked in one run.
 _MOST_ASKED = 20
 
@@ -70,7 +68,8 @@ def _read_windows(run: Run) -> None:
         _read_list(run)
         return
     since, days = _plan(run)
-    run.columns["left"] = " ".join(sorted(days | run.checkpoint.days_left))
+    left = run.checkpoint.days_left if run.checkpoint.started else days
+    run.columns["left"] = " ".join(sorted(days | left))
     begin, earliest = run.checkpoint.begin, min([since, *map(_start, days)])
     if run.checkpoint.looked is None and (begin is None or begin < earliest):
         # History is read backwards from the start of the first window.
@@ -79,7 +78,7 @@ def _read_windows(run: Run) -> None:
     comparison.read(date_from=since)
     run.succeed()
     if days:
-        _read_days(run, comparison, days)
+        _read_days(run, comparison, days, left)
     if run.thorough and not run.checkpoint.left:
         # The PBX's time zone may have cut off the first hours of the list.
         comparison.remove(since=earliest + _LOOK_BACK)
@@ -114,16 +113,19 @@ def _start(day: str) -> datetime:
     return datetime.fromisoformat(day).replace(tzinfo=UTC)
 
 
-def _read_days(run: Run, comparison: Comparison, days: set[str]) -> None:
+def _read_days(run: Run, comparison: Comparison, days: set[str], left: set[str]) -> None:
     """Compare days, newest first, and store each success; raise the last failure at the end."""
     failure: PbxError | None = None
+    first = f"{run.checkpoint.started:%Y-%m-%d}"
     for day in sorted(days, reverse=True):
         if run.is_late:
             break
+        # A day before the first reading is history until it has been read.
+        comparison.backfill = day in left and day < first
         try:
             comparison.read(date_from=_start(day), date_to=_start(day) + _DAY + _MARGIN)
             run.save(left=" ".join(sorted(run.checkpoint.days_left - {day})))
-        except _OUTAGES:
+        except OUTAGES:
             raise
         except PbxError as error:
             failure = error
@@ -149,7 +151,7 @@ def _read_months(run: Run) -> None:
         first = first if by_day else first.replace(day=1)
         try:
             Comparison(run, backfill=True).read(date_from=first, date_to=end + _MARGIN)
-        except _OUTAGES:
+        except OUTAGES:
             raise
         except PbxError:
             if not by_day:

@@ -71,8 +71,8 @@ class Checkpoint:
     resource: str
     # Older items make no events; None includes all.
     begin: datetime | None = None
-    # True once the first reading is complete.
-    started: bool = False
+    # The first reading of the newest range: items that are new to later ones are news.
+    started: datetime | None = None
     # The last thorough run.
     looked: datetime | None = None
     # The days that are still to be read.
@@ -223,8 +223,9 @@ class Run:
 
     def succeed(self, **columns: Any) -> None:
         """Store a success; the last error stays visible while days are left to be read."""
+        columns["started"] = self.checkpoint.started or self.moment
         if not self.columns.get("left", self.checkpoint.left):
-            columns |= {"started": True, "last_error": ""}
+            columns["last_error"] = ""
         if self.thorough:
             columns["looked"] = self.moment
         self.save(last_success=self.moment, failed=False, paused_until=None, forbidden_since=None, **columns)

@@ -24,7 +24,7 @@ MOMENT = datetime(2026, 11, 23, 12, 30, 15, 123456, tzinfo=UTC)
 FULL = Checkpoint(
     resource="call_history",
     begin=MOMENT,
-    started=True,
+    started=MOMENT,
     looked=MOMENT,
     left="2026-11-21 2026-11-22",
     history=MOMENT,
@@ -55,10 +55,10 @@ def test_every_value_comes_back_exactly_and_none_again(storage: Storage) -> None
 
 def test_many_at_once_lose_no_change(storage: Storage) -> None:
     old = save_checkpoint(storage, Checkpoint(resource="groups"), page=1, lag=2.0)
-    changes = [{"items": 9}, {"page": 8}, {"unreadable": 7}, {"state": "a"}, {"left": "b"}, {"started": True}]
+    changes = [{"items": 9}, {"page": 8}, {"unreadable": 7}, {"state": "a"}, {"left": "b"}, {"started": MOMENT}]
     with ThreadPoolExecutor(len(changes)) as pool:
         list(pool.map(lambda change: save_checkpoint(storage, old, **change), changes))
-    wanted = Checkpoint(resource="groups", items=9, page=8, unreadable=7, state="a", left="b", started=True, lag=2.0)
+    wanted = Checkpoint(resource="groups", items=9, page=8, unreadable=7, state="a", left="b", started=MOMENT, lag=2.0)
     assert checkpoint_of(storage, "groups") == wanted
 
 

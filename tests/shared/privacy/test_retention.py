@@ -159,7 +159,7 @@ def test_older_items_are_not_stored_again(settings: Settings, storage: Storage) 
     storage.ready()
     bridge = fresh(settings, 6)
     row = resource("call_history")
-    checkpoint = save_checkpoint(storage, Checkpoint(resource=row.name), started=True)
+    checkpoint = save_checkpoint(storage, Checkpoint(resource=row.name), started=NOW)
     run = Run(bridge=bridge, resource=row, checkpoint=checkpoint, moment=NOW)
     numbers = range(100, TEN_YEARS)
     kept = [number for number in numbers if run.keeps(item(number))]

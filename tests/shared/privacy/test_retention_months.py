@@ -75,7 +75,7 @@ def test_a_month_is_dropped_alone(bridge: Bridge) -> None:
 def test_items_of_a_dropped_month_are_not_stored_again(bridge: Bridge) -> None:
     fill(bridge.storage, NUMBERS)
     row = resource("call_history")
-    checkpoint = save_checkpoint(bridge.storage, Checkpoint(resource=row.name), started=True)
+    checkpoint = save_checkpoint(bridge.storage, Checkpoint(resource=row.name), started=now())
     run = Run(bridge=bridge, resource=row, checkpoint=checkpoint, moment=now())
     drop(bridge, NAME, dry=True)
     assert all(run.keeps(item(number)) for number in NUMBERS)
