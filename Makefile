@@ -27,7 +27,7 @@ $(VENV)/.installed: requirements-dev.txt dev/host/requirements.txt
 
 node_modules/.installed: package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed for the storage emulator"; exit 1; }
-	@npm ci --no-audit --no-fund --loglevel=error \
+	@npm ci --no-audit --no-fund --loglevel=error >/dev/null \
 		|| { echo "npm could not install the storage emulator: see the lines above"; exit 1; }
 	@touch $@
 

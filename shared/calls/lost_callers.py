@@ -126,7 +126,7 @@ def _added(log: Log, id: str, entry: Entry) -> dict[str, Any]:
             row |= each["row"]
             continue
         if each["day"] != row["day"]:
-            # The last two: the end of the wait before, and the occasion of this wait's LostCallerAdded.
+            # `before` is the end of the previous wait, `added` the occasion of this wait's LostCallerAdded.
             row |= {"day": each["day"], "open": False, "openings": 0}
             row |= dict.fromkeys(("closed", "last", "before", "added"))
         is_try = each["name"] in (ADDED, UPDATED)

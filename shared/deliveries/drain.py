@@ -46,7 +46,7 @@ DISABLED_AFTER, TRIED_FOR = timedelta(days=5), timedelta(days=35)
 NEVER = datetime(2100, 1, 1, tzinfo=EPOCH.tzinfo)
 JITTER = 0.1
 
-Results = Sequence[tuple["Place", Outcome]]
+Results = Sequence[tuple[Place, Outcome]]
 
 
 def drain(bridge: Bridge, id: str) -> None:

@@ -187,7 +187,7 @@ class Comparison:
             changes = [change for change in changes if store.is_unchanged(change, now)]
         if not changes:
             return
-        unknown, index = list[set[str]](), list[tuple[str, "Pointer"]]()
+        unknown, index = list[set[str]](), list[tuple[str, Pointer]]()
         for change in changes:
             if change.before is None or change.before.hash != change.hash:
                 unknown.append(drift(change.item, run.resource.shape))

@@ -234,7 +234,7 @@ def _removals(
     run: Run, listed: Collection[str], waiting: Mapping[str, LostCaller]
 ) -> tuple[list[tuple[str, Item]], list[str]]:
     """Return the removals that the PBX confirms, and the keys of other callers that the list lacks."""
-    removals, missing, before = list[tuple[str, "Item"]](), list[str](), run.checkpoint.state.split()
+    removals, missing, before = list[tuple[str, Item]](), list[str](), run.checkpoint.state.split()
     for id, caller in waiting.items():
         if id in listed or caller.last is None or not same_day(caller.last, run.moment):
             continue

@@ -256,7 +256,7 @@ class Run:
         earlier run. Raises as Pbx.call does, PbxUnavailable when the run is late, and PbxNotUnderstood when a full page
         is repeated at another offset.
         """
-        seen, unreadable, offset, last, largest = set[Any](), list["Item"](), 0, 0, 0
+        seen, unreadable, offset, last, largest = set[Any](), list[Item](), 0, 0, 0
         while True:
             items = self._ask(offset, filters)
             page = [(identify(item), item) for item in items]
