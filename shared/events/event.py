@@ -52,6 +52,12 @@ def seconds(value: Any) -> int | None:
     return number if number is not None and number <= LONGEST_CALL.total_seconds() else None
 
 
+def talk_seconds(record: Mapping[str, Any]) -> int | None:
+    """Return the seconds from `callConnected` to `callEnded`, or None if a record lacks one of them."""
+    begin, end = event_time(record.get("callConnected")), event_time(record.get("callEnded"))
+    return seconds(int((end - begin).total_seconds())) if begin and end else None
+
+
 def _integer(value: Any) -> int | None:
     return value if type(value) is int and -LARGEST_ID <= value <= LARGEST_ID else identifier(value)
 

@@ -13,7 +13,7 @@ from shared import errors, people
 from shared.bridge import Bridge
 from shared.errors import MediaNotReady
 from shared.events import store as events
-from shared.events.event import event_of_row, seconds, submit
+from shared.events.event import event_of_row, seconds, submit, talk_seconds
 from shared.events.table import STORED_AUDIO
 from shared.items import store
 from shared.media import blobs
@@ -186,7 +186,7 @@ class _Work:
     def _describe(self, record: Record) -> blobs.Description:
         call_id, contact_id = self._call_id(record), identifier(record.get("contactID"))
         started = event_time(record.get("callStarted")) or call_start(call_id or 0)
-        started = started or parse_time(self.message["received"])
+        started, length = started or parse_time(self.message["received"]), seconds(record.get(self.media.seconds))
         ids = {"sourceId": self.id, "callID": call_id, "contactID": contact_id}
         known = {name: str(value) for name, value in ids.items() if value is not None}
         if _WORD.fullmatch(direction := str(record.get("direction") or "")):
@@ -198,19 +198,11 @@ class _Work:
             media=self.media,
             id=self.id,
             started=started,
-            seconds=self._seconds(record),
+            seconds=talk_seconds(record) if length is None else length,
             stem=f"{started:%Y/%m/%d}/{self.id}",
             metadata=known | origin,
             tags=known | {"kind": self.media.name, "date": f"{started:%Y-%m-%d}"},
         )
-
-    def _seconds(self, record: Record) -> int | None:
-        if (known := seconds(record.get(self.media.seconds))) is not None:
-            return known
-        # The PBX's list of recordings has both times and no length, and an event that was made from it has neither.
-        record = (store.get(self.bridge.storage, self.media.resource, self.id) or {}) | record
-        begin, end = event_time(record.get("callConnected")), event_time(record.get("callEnded"))
-        return seconds(int((end - begin).total_seconds())) if begin and end else None
 
     def _call_id(self, record: Record) -> int | None:
         return identifier(record.get("callID")) or identifier(self.message.get("callID"))

@@ -16,7 +16,7 @@ from shared.calls import store as calls
 from shared.calls.stories import UNENDED, Part, Story, story_of
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable
 from shared.events import store as events
-from shared.events.event import Data, check_envelope, row_envelope, submit
+from shared.events.event import Data, check_envelope, row_envelope, submit, talk_seconds
 from shared.events.table import event_id, event_named, wanted_events
 from shared.items import store
 from shared.items.content import content_hash, drift
@@ -323,6 +323,9 @@ def _has_more(listed: Data, story: Story, region: str) -> bool:
 def _announced(run: Run, number: int, item: Item, *, name: str) -> list[Missing]:
     """Return the only event of an item, unless it is stored with all fields that the list has."""
     event, data, storage = event_named(name), as_event(item, run.resource, name), run.bridge.storage
+    # The list has the times of a recording's talk, and the webhook its length.
+    if data.get("connectionTime") is None and (length := talk_seconds(item)) is not None:
+        data["connectionTime"] = length
     id = event_id(event, Data(**{event.key[0]: number}), "")
     row = events.get(storage, id)
     if row is None:

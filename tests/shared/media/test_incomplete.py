@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.simulator import AudioFile, Simulator
-from dev.stored import put
 from shared.bridge import Bridge
 from shared.media.copy import DELAYS, copy
-from tests.copying import NAME, RECORDING, STARTED, asked, audio, blobs
+from tests.copying import NAME, RECORDING, asked, audio, blobs
 from tests.raw import RawServer, fixed, head
 from tests.stored import dead_letters
 
@@ -157,18 +156,13 @@ def test_a_short_file_that_stays_short_or_goes_away_is_kept_and_signalled_at_the
 @pytest.mark.parametrize(
     ("ended", "lack"), [("03:04:19", "short"), ("02:54:33", None), ("02:50:00", None), ("late", None)]
 )
-@pytest.mark.parametrize("is_polled", [False, True])
 def test_the_length_of_a_call_without_one_is_from_its_connection_to_its_end(
-    ended: str, lack: str | None, is_polled: bool, bridge: Bridge, pbx: Simulator
+    ended: str, lack: str | None, bridge: Bridge, pbx: Simulator
 ) -> None:
-    file, message = short(pbx, None), asked()
+    short(pbx, None)
     talk = {"callConnected": "2018-04-26T02:54:19+0000", "callEnded": f"2018-04-26T{ended}+0000"}
     pbx.edit("call_records", RECORDING, **talk)
-    if is_polled:
-        put(bridge.storage, "call_records", {"recordingID": RECORDING, **talk})
-        message["record"] = {"callStarted": STARTED, "recordingURL": f"{pbx.url}/files/{file.token}"}
-    copy(bridge, message)
-    assert bool(pbx.calls_seen("GetCallRecordingByID")) != is_polled
+    copy(bridge, asked())
     assert blobs(bridge)[NAME].metadata.get("incomplete") == lack
 
 

@@ -101,6 +101,15 @@ def test_recordings_and_voicemails_are_restored_unless_they_were_announced(
         assert bridge.storage.table("events").get_entity("event", id)["origin"] == "reconciled"
 
 
+def test_a_restored_recording_has_the_length_of_its_talk(pbx: Simulator, bridge: Bridge) -> None:
+    start = now()
+    times = {"callStarted": start, "callConnected": start, "callEnded": start + timedelta(minutes=10)}
+    pbx.add("call_records", callID=7, connectionTime=None, **times)
+    assert look(bridge) == 1
+    (row,) = bridge.storage.table("events").list_entities()
+    assert json.loads(row["body"])["data"]["connectionTime"] == 600
+
+
 def test_a_voicemail_that_is_gone_was_deleted_and_no_audio_is_for_it(pbx: Simulator, bridge: Bridge) -> None:
     number = pbx.add("voicemails", sender="27771153", callStarted=now() - timedelta(days=200))
     restored(bridge, now() + timedelta(hours=1))
